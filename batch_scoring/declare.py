@@ -1,0 +1,426 @@
+"""What a user declares: a prediction table and the data it is made from.
+
+Every class is frozen and checks itself when it is constructed, so a declaration that cannot work fails where it is
+written. Nothing here reads a file, a clock or a network; a declaration is a value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal, NewType
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from batch_scoring.errors import DeclarationError
+from batch_scoring.gates import Gate, default_gates
+
+TableName = NewType("TableName", str)
+
+Task = Literal["binary", "multiclass", "regression"]
+KeyType = Literal["string", "integer"]
+Window = int | Literal["all"]
+"""A training window: so many days before the cut-off, or everything there is."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
+def _require(holds: bool, field_name: str, expected: str, found: object, fix: str) -> None:
+    if not holds:
+        raise DeclarationError(field_name, expected=expected, found=repr(found), fix=fix)
+
+
+def _require_name(field_name: str, name: object) -> None:
+    _require(
+        isinstance(name, str) and _NAME.fullmatch(name) is not None,
+        field_name,
+        "lower-case letters, digits and underscores, starting with a letter, at most 63",
+        name,
+        "Rename it: the name becomes a folder, a view and a URL.",
+    )
+
+
+def _require_unique(field_name: str, names: tuple[str, ...]) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    _require(not twice, field_name, "distinct names", twice, "Remove or rename the repeated ones.")
+
+
+def _require_sql(field_name: str, path: object) -> None:
+    _require(
+        isinstance(path, str) and path.endswith(".sql") and not path.startswith("/") and ".." not in path.split("/"),
+        field_name,
+        "the path of a .sql file inside the product's folder",
+        path,
+        "Give it relative to the folder of table.py, e.g. 'sql/population.sql'.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageFile:
+    """A file that an installed Python package ships; read from there, never copied into the repository."""
+
+    package: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandedFile:
+    """A file that somebody delivers into the repository's landing folder (setting ``landing``)."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        _require(
+            not self.path.startswith("/") and ".." not in self.path.split("/"),
+            "LandedFile.path",
+            "a path inside the landing folder",
+            self.path,
+            "Give it relative to the folder that the setting 'landing' names.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Csv:
+    """Delimited text with a header line, UTF-8, perhaps inside a .zip or .gz of one member."""
+
+    separator: str = ","
+    nulls: tuple[str, ...] = ("",)
+
+    def __post_init__(self) -> None:
+        _require(len(self.separator) == 1, "Csv.separator", "one character", self.separator, "Use e.g. ',' or ';'.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Text, one record a line, taken apart by a regular expression with named groups (Rust syntax). UTF-8."""
+
+    pattern: str
+    skip: int = 0
+
+    def __post_init__(self) -> None:
+        _require("(?P<" in self.pattern, "Lines.pattern", "named groups", self.pattern, "Name a group per column: (?P<name>…).")
+        _require(self.skip >= 0, "Lines.skip", "0 or more header lines", self.skip, "Count the lines before the data.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawFile:
+    """A delivered file, as it is, and the checks it must pass before anything is read from it.
+
+    In SQL it is the view ``raw.<name>``, with the columns and types of its checks.
+
+    Attributes:
+        checks: name of the pandera (polars) schema in the product's ``checks.py``.
+    """
+
+    name: str
+    location: PackageFile | LandedFile
+    format: Csv | Lines
+    checks: str
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _require_name("RawFile.name", self.name)
+        _require(self.checks.isidentifier(), "RawFile.checks", "the name of a schema in checks.py", self.checks, "Name one.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A Parquet table derived by SQL from raw files and from the datasets declared before it (view ``<name>``).
+
+    The query must return every key column, ``event_timestamp`` and ``created_timestamp`` (both TIMESTAMPTZ, stored as
+    microsecond UTC): when a row became true, and when it was first known here. (keys, event_timestamp,
+    created_timestamp) must be unique.
+    """
+
+    name: str
+    sql: str
+    keys: tuple[str, ...]
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _require_name("Dataset.name", self.name)
+        _require_sql("Dataset.sql", self.sql)
+        _require(bool(self.keys), "Dataset.keys", "at least one key column", self.keys, "Name the columns that identify a row.")
+        _require_unique("Dataset.keys", self.keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One join key."""
+
+    name: str
+    type: KeyType
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _require_name("Key.name", self.name)
+        _require(self.type in ("string", "integer"), "Key.type", "'string' or 'integer'", self.type, "Choose one of the two.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """What a prediction is about. The order of ``keys`` is the order of the URL and of the lookup index."""
+
+    name: str
+    keys: tuple[Key, ...]
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _require_name("Entity.name", self.name)
+        _require(bool(self.keys), "Entity.keys", "at least one join key", self.keys, "Name the columns that identify it.")
+        _require_unique("Entity.keys", self.key_names)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(key.name for key in self.keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When the table speaks: every day or every week, at a local time. The as-of of a run is exactly such a moment.
+
+    Attributes:
+        at: local wall-clock time, ``HH:MM``.
+        timezone: IANA name; daylight saving is honoured, so the as-of is a fixed local time and a varying UTC one.
+        weekday: the day of a weekly schedule.
+    """
+
+    every: Literal["day", "week"]
+    at: str
+    timezone: str = "UTC"
+    weekday: Weekday = "monday"
+
+    def __post_init__(self) -> None:
+        _require(self.every in ("day", "week"), "Schedule.every", "'day' or 'week'", self.every, "Choose one of the two.")
+        _require(
+            re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", self.at) is not None,
+            "Schedule.at",
+            "a time of day as HH:MM",
+            self.at,
+            "Write e.g. '04:00'.",
+        )
+        _require(self.weekday in _WEEKDAYS, "Schedule.weekday", "a day's name", self.weekday, f"One of {', '.join(_WEEKDAYS)}.")
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            _require(False, "Schedule.timezone", "an IANA time zone", self.timezone, "Write e.g. 'Europe/Berlin'.")
+
+    def speaks_on(self, day: date) -> bool:
+        """Whether a run is due on that local day."""
+        return self.every == "day" or _WEEKDAYS[day.weekday()] == self.weekday
+
+    def as_of(self, day: date) -> datetime:
+        """The moment (UTC) at which the table speaks on that local day."""
+        local = datetime.combine(day, time.fromisoformat(self.at), tzinfo=ZoneInfo(self.timezone))
+        return local.astimezone(UTC)
+
+    def days(self, first: date, last: date) -> tuple[date, ...]:
+        """The local days on which a run is due, first and last included."""
+        span = (last - first).days + 1
+        return tuple(day for n in range(max(span, 0)) if self.speaks_on(day := first + timedelta(days=n)))
+
+    @property
+    def period(self) -> timedelta:
+        return timedelta(days=1 if self.every == "day" else 7)
+
+    @property
+    def cron(self) -> str:
+        """The same as a cron expression in ``timezone``."""
+        hour, minute = self.at.split(":")
+        day = "*" if self.every == "day" else str((_WEEKDAYS.index(self.weekday) + 1) % 7)
+        return f"{int(minute)} {int(hour)} * * {day}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What is predicted, and when it is known.
+
+    The query returns the key columns, ``event_timestamp`` (the as-of the example belongs to), ``label`` (0 or 1 for a
+    binary task) and ``label_known_at`` (TIMESTAMPTZ). Training at a cut-off sees an example only if
+    ``event_timestamp + horizon + delay <= cut-off`` *and* ``label_known_at <= cut-off``.
+
+    Attributes:
+        horizon: how far ahead the label looks.
+        delay: how much later than that it is promised to be known.
+    """
+
+    sql: str
+    horizon: timedelta
+    delay: timedelta
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _require_sql("Label.sql", self.sql)
+        _require(self.horizon > timedelta(0), "Label.horizon", "more than zero", str(self.horizon), "Say how far ahead it looks.")
+        _require(self.delay >= timedelta(0), "Label.delay", "zero or more", str(self.delay), "Say how much later it is known.")
+
+    @property
+    def matures_after(self) -> timedelta:
+        """From an example's as-of to the moment its label is promised to be known."""
+        return self.horizon + self.delay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldOut:
+    """How candidates are compared: several cut-offs before a final hold-out that the search never sees.
+
+    The newest ``days`` of matured examples are the final hold-out. The ``folds`` blocks of ``days`` before it are the
+    search's evaluation blocks, each predicted by models fitted only on labels that were known at the block's start.
+    """
+
+    days: int = 7
+    folds: int = 3
+
+    def __post_init__(self) -> None:
+        _require(self.days >= 1, "HoldOut.days", "1 or more", self.days, "Give the length of one block in days.")
+        _require(self.folds >= 1, "HoldOut.folds", "1 or more", self.folds, "Give the number of search cut-offs.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """The naive forecast a model has to beat: the trailing mean label of the entity, else of a wider group, else of all.
+
+    Attributes:
+        groups: from narrow to wide, the columns (keys or features) that form a group. The first is tried first.
+        days: how far back the mean looks.
+        min_rows: a group with fewer examples is passed over for the next.
+    """
+
+    groups: tuple[tuple[str, ...], ...] = ()
+    days: int = 90
+    min_rows: int = 10
+
+    def __post_init__(self) -> None:
+        _require(self.days >= 1, "Baseline.days", "1 or more", self.days, "Give the span in days.")
+        _require(self.min_rows >= 1, "Baseline.min_rows", "1 or more", self.min_rows, "Give the smallest group to trust.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """XGBoost parameters that are not searched. ``seed`` and the parameters fix the model, byte for byte.
+
+    Attributes:
+        rounds: number of trees.
+        depth: largest depth of a tree.
+        learning_rate: shrinkage of each tree (XGBoost ``eta``).
+        min_child_weight: smallest sum of hessians in a leaf.
+        subsample: share of rows drawn for each tree.
+        colsample: share of features drawn for each tree.
+    """
+
+    rounds: int = 100
+    depth: int = 5
+    learning_rate: float = 0.1
+    min_child_weight: float = 10.0
+    subsample: float = 0.8
+    colsample: float = 0.8
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.rounds <= 10_000, "Model.rounds", "1 to 10,000", self.rounds, "Give the number of trees.")
+        _require(1 <= self.depth <= 16, "Model.depth", "1 to 16", self.depth, "Give the depth of a tree.")
+        for name in ("learning_rate", "subsample", "colsample"):
+            value = getattr(self, name)
+            _require(0 < value <= 1, f"Model.{name}", "above 0, at most 1", value, "Give a share.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """How a score becomes a decision: ``yes`` at or above the threshold, else ``no``."""
+
+    threshold: float = 0.5
+    yes: str = "yes"
+    no: str = "no"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.threshold <= 1, "Decision.threshold", "0 to 1", self.threshold, "Give a probability.")
+        _require(self.yes != self.no, "Decision.yes", "two different words", self.yes, "Name both outcomes.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explain:
+    """How deep explanations go: ``top`` reasons are stored in words; contributions are stored for every feature."""
+
+    top: int = 5
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.top <= 50, "Explain.top", "1 to 50", self.top, "Give the number of reasons per entity.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How many served versions are kept for rollback, the live one included."""
+
+    versions: int = 7
+
+    def __post_init__(self) -> None:
+        _require(self.versions >= 7, "Retention.versions", "7 or more", self.versions, "Seven is the least the store promises.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionTable:
+    """One declared product: which entities, which features, which label, how it is trained, judged, kept and scheduled.
+
+    Attributes:
+        name: of the table; also its folder in the store, its view in the catalog and its place in the API.
+        entity: what a row is about.
+        feature_service: name of the Feast FeatureService that serves its features.
+        population: SQL file; with parameter ``$as_of`` (TIMESTAMPTZ) it returns the key columns of every entity to score.
+        label: what is predicted.
+        schedule: when it is predicted.
+        sources: delivered files, checked before they are read.
+        datasets: Parquet tables derived from them, in order.
+        task: only ``binary`` runs today; the others are refused here rather than half-way through a run.
+        windows: candidate training windows; the search chooses one per run.
+        segments: columns (keys or features) by which results are broken down.
+    """
+
+    name: TableName
+    description: str
+    entity: Entity
+    feature_service: str
+    population: str
+    label: Label
+    schedule: Schedule
+    sources: tuple[RawFile, ...]
+    datasets: tuple[Dataset, ...]
+    task: Task = "binary"
+    windows: tuple[Window, ...] = (30, 90, "all")
+    holdout: HoldOut = field(default_factory=HoldOut)
+    baseline: Baseline = field(default_factory=Baseline)
+    model: Model = field(default_factory=Model)
+    decision: Decision = field(default_factory=Decision)
+    segments: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = field(default_factory=default_gates)
+    explain: Explain = field(default_factory=Explain)
+    retention: Retention = field(default_factory=Retention)
+
+    def __post_init__(self) -> None:
+        _require_name("PredictionTable.name", self.name)
+        _require_name("PredictionTable.feature_service", self.feature_service)
+        _require(bool(self.description.strip()), "PredictionTable.description", "one sentence", self.description, "Say what it predicts.")
+        _require_sql("PredictionTable.population", self.population)
+        _require(
+            self.task == "binary",
+            "PredictionTable.task",
+            "'binary'",
+            self.task,
+            "Predict a yes/no label; multiclass and regression are not built yet.",
+        )
+        _require(bool(self.windows), "PredictionTable.windows", "at least one window", self.windows, "Give days, or 'all'.")
+        for window in self.windows:
+            _require(
+                window == "all" or (isinstance(window, int) and not isinstance(window, bool) and window >= 1),
+                "PredictionTable.windows",
+                "a number of days, or 'all'",
+                window,
+                "Give e.g. (30, 90, 'all').",
+            )
+        _require_unique("PredictionTable.windows", tuple(str(window) for window in self.windows))
+        _require(bool(self.datasets), "PredictionTable.datasets", "at least one dataset", self.datasets, "Derive one from the sources.")
+        _require_unique("PredictionTable.sources", tuple(source.name for source in self.sources))
+        _require_unique("PredictionTable.datasets", tuple(dataset.name for dataset in self.datasets))
+        _require_unique("PredictionTable.gates", tuple(type(gate).__name__ for gate in self.gates))

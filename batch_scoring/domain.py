@@ -1,0 +1,191 @@
+"""What a run produces and what the store holds: table versions, releases, and the numbers that judged them.
+
+Every class is a frozen value that is written to and read from JSON as it stands (:mod:`batch_scoring.codec`). All
+moments are timezone-aware UTC. Facts are stored; statuses (good, barred, kept) are derived from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, NewType
+
+from batch_scoring.declare import Entity, Schedule, TableName, Window
+from batch_scoring.gates import GateResult
+
+VersionId = NewType("VersionId", int)
+"""Counts the versions of one table from 1; the folder name is the same number with six digits."""
+
+ReleaseId = NewType("ReleaseId", int)
+"""Counts the releases of the whole store from 1."""
+
+Channel = Literal["live", "shadow"]
+ColumnRole = Literal["key", "feature", "score", "decision", "meta"]
+
+PREDICTIONS = "predictions.parquet"
+EXPLANATIONS = "explanations.parquet"
+FEATURES = "features.parquet"
+MODEL = "model.ubj"
+INDEX = "lookup.mdb"
+EXPLANATION_INDEX = "explanations.mdb"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One documented column of a version's tables.
+
+    Attributes:
+        type: its DuckDB type. categories: the known values of a categorical feature, in code order; else empty.
+    """
+
+    name: str
+    type: str
+    role: ColumnRole
+    description: str = ""
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowScore:
+    """One cell of the window search: a window, fitted before ``cutoff``, scored on the block that starts there."""
+
+    window: Window
+    fold: int
+    cutoff: datetime
+    until: datetime
+    train_rows: int
+    test_rows: int
+    log_loss: float
+    auc: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldOutScore:
+    """One competitor on the final hold-out. ``auc`` is None when the hold-out has only one class."""
+
+    who: str
+    rows: int
+    log_loss: float
+    auc: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How the model of a version came to be.
+
+    Attributes:
+        window: the chosen one. train_from, train_to: event times (as-of moments) of its first and last training row.
+        cutoff: labels known by this moment were used. holdout: every competitor on the same out-of-time rows.
+        params: XGBoost parameters as passed. best_constant: base value of the margin in log-odds.
+    """
+
+    window: Window
+    cutoff: datetime
+    train_rows: int
+    train_from: datetime
+    train_to: datetime
+    rounds: int
+    params: Mapping[str, float | int | str]
+    windows: tuple[WindowScore, ...]
+    holdout: tuple[HoldOutScore, ...]
+    training_set: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFact:
+    """What a file of a version must be: its size and SHA-256 (hex)."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A version that has been computed and judged but not yet stored. Files are described by the build.
+
+    Attributes:
+        as_of: the moment it speaks for. built_at: wall clock, an argument like every other time.
+        gates: the verdicts; empty means unjudged, and an unjudged version is never published.
+        reason: why this run was made, e.g. "schedule" or "manual: late delivery".
+        columns: of predictions and features, documented, in order.
+    """
+
+    table: TableName
+    description: str
+    entity: Entity
+    schedule: Schedule
+    as_of: datetime
+    built_at: datetime
+    rows: int
+    threshold: float
+    columns: tuple[Column, ...]
+    training: Training
+    gates: tuple[GateResult, ...]
+    reason: str
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Judged, and no gate failed."""
+        return bool(self.gates) and all(result.passed for result in self.gates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The contract of one stored version: its draft, its number, and the hash of every file beside it."""
+
+    version: VersionId
+    draft: Draft
+    files: tuple[FileFact, ...]
+    format: Literal[1] = 1
+
+    @property
+    def passed(self) -> bool:
+        return self.draft.passed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What one release says of one table. ``barred`` versions were rolled back and stay out of scheduled publishes."""
+
+    live: VersionId | None = None
+    shadow: VersionId | None = None
+    barred: tuple[VersionId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """The change that made a release."""
+
+    kind: Literal["create", "publish", "rollback"]
+    table: TableName | None = None
+    channel: Channel = "live"
+    from_version: VersionId | None = None
+    to_version: VersionId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An immutable snapshot of the whole store; release 1 is the empty store."""
+
+    id: ReleaseId
+    previous: ReleaseId | None
+    tables: Mapping[TableName, Served]
+    action: Action
+    who: str
+    when: datetime
+    why: str
+    format: Literal[1] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """The folder in which a run leaves the Parquet files and the model of a draft, before the store takes them over."""
+
+    draft: Draft
+    folder: Path

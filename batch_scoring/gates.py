@@ -1,0 +1,188 @@
+"""Gates: checks with a number and a limit that can stop a publish. Pure: evidence in, results out.
+
+A declaration lists gates as values (``BeatsBaseline(margin=0.0)``); :func:`judge` compares each with the evidence of a
+run. Integrity gates are always judged, whatever is declared: no table may be published without them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import assert_never
+
+from batch_scoring.errors import DeclarationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCount:
+    """Every entity of the population has exactly one row, and nobody else has one. Observed: rows too many or missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UniqueKeys:
+    """No entity appears twice. Observed: repeated rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidScores:
+    """No score is null, not finite, or outside [0, 1]. Observed: such rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionsSum:
+    """Contributions plus base value equal the model's margin. Observed: the largest absolute difference (log-odds)."""
+
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _require_limit("ContributionsSum.tolerance", self.tolerance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatsBaseline:
+    """Mean log-loss on the hold-out is lower than the naive baseline's by at least ``margin``. Observed: the gain (nats)."""
+
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_limit("BeatsBaseline.margin", self.margin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotWorseThanLive:
+    """Mean log-loss on the hold-out exceeds the live version's by at most ``margin``. Observed: the excess (nats)."""
+
+    margin: float = 0.005
+
+    def __post_init__(self) -> None:
+        _require_limit("NotWorseThanLive.margin", self.margin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreShift:
+    """The distribution of scores stays near the live version's. Observed: population stability index over ten bins.
+
+    PSI = Σ (p − q) ln(p / q) over the deciles of the live scores (Siddiqi, *Credit Risk Scorecards*, 2006).
+    """
+
+    max_psi: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_limit("ScoreShift.max_psi", self.max_psi)
+
+
+IntegrityGate = RowCount | UniqueKeys | ValidScores | ContributionsSum
+Gate = IntegrityGate | BeatsBaseline | NotWorseThanLive | ScoreShift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """What a gate saw. ``message`` is a sentence for a person; ``observed`` is None when it could not be computed."""
+
+    gate: str
+    passed: bool
+    observed: float | None
+    limit: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything the gates look at.
+
+    Attributes:
+        population: entities to score. rows: rows scored. matched: distinct keys found in both.
+        duplicates: rows beyond the first of their key. invalid_scores: null, not finite, or outside [0, 1].
+        contributions_error: largest |Σ contributions + base − margin|, log-odds.
+        loss: mean log-loss (nats) of the contender on the hold-out; baseline_loss, live_loss: of the others there.
+        live_loss, score_psi: None when nothing is live.
+    """
+
+    population: int
+    rows: int
+    matched: int
+    duplicates: int
+    invalid_scores: int
+    contributions_error: float
+    loss: float
+    baseline_loss: float
+    live_loss: float | None
+    score_psi: float | None
+
+
+def default_gates() -> tuple[Gate, ...]:
+    """The gates of a new table."""
+    return (
+        RowCount(),
+        UniqueKeys(),
+        ValidScores(),
+        ContributionsSum(),
+        BeatsBaseline(),
+        NotWorseThanLive(),
+        ScoreShift(),
+    )
+
+
+def judge(evidence: Evidence, gates: tuple[Gate, ...]) -> tuple[GateResult, ...]:
+    """Judge a run: the declared gates in their order, then any integrity gate that was not declared."""
+    declared = {type(gate) for gate in gates}
+    integrity: tuple[Gate, ...] = (RowCount(), UniqueKeys(), ValidScores(), ContributionsSum())
+    undeclared = tuple(gate for gate in integrity if type(gate) not in declared)
+    return tuple(_judge_one(evidence, gate) for gate in gates + undeclared)
+
+
+def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:
+    match gate:
+        case RowCount():
+            wrong = (evidence.rows - evidence.matched - evidence.duplicates) + (evidence.population - evidence.matched)
+            return _at_most("row_count", wrong, 0, f"{evidence.rows} rows for a population of {evidence.population}")
+        case UniqueKeys():
+            return _at_most("unique_keys", evidence.duplicates, 0, f"{evidence.duplicates} rows repeat a key")
+        case ValidScores():
+            bad = evidence.invalid_scores
+            return _at_most("valid_scores", bad, 0, f"{bad} scores are null or outside [0, 1]")
+        case ContributionsSum(tolerance=tolerance):
+            error = evidence.contributions_error
+            return _at_most("contributions_sum", error, tolerance, f"contributions miss the margin by at most {error:.2g}")
+        case BeatsBaseline(margin=margin):
+            gain = evidence.baseline_loss - evidence.loss
+            losses = f"log-loss {evidence.loss:.4f} against the baseline's {evidence.baseline_loss:.4f}"
+            return _more_than("beats_baseline", gain, margin, losses)
+        case NotWorseThanLive(margin=margin):
+            if evidence.live_loss is None:
+                return _nothing_live("not_worse_than_live", margin)
+            losses = f"log-loss {evidence.loss:.4f} against the live version's {evidence.live_loss:.4f}"
+            return _at_most("not_worse_than_live", evidence.loss - evidence.live_loss, margin, losses)
+        case ScoreShift(max_psi=max_psi):
+            if evidence.score_psi is None:
+                return _nothing_live("score_shift", max_psi)
+            shift = f"scores moved by a PSI of {evidence.score_psi:.3f} from the live ones"
+            return _at_most("score_shift", evidence.score_psi, max_psi, shift)
+        case _:
+            assert_never(gate)
+
+
+def _at_most(gate: str, observed: float, limit: float, seen: str) -> GateResult:
+    passed = math.isfinite(observed) and observed <= limit
+    message = f"{seen}; {'within' if passed else 'beyond'} the limit of {limit:g}."
+    return GateResult(gate=gate, passed=passed, observed=_finite(observed), limit=float(limit), message=message)
+
+
+def _more_than(gate: str, observed: float, limit: float, seen: str) -> GateResult:
+    passed = math.isfinite(observed) and observed > limit
+    message = f"{seen}: a gain of {observed:.4f}, {'more' if passed else 'not more'} than the required {limit:g}."
+    return GateResult(gate=gate, passed=passed, observed=_finite(observed), limit=float(limit), message=message)
+
+
+def _nothing_live(gate: str, limit: float) -> GateResult:
+    message = "nothing is live to compare with; passed."
+    return GateResult(gate=gate, passed=True, observed=0.0, limit=float(limit), message=message)
+
+
+def _finite(observed: float) -> float | None:
+    return float(observed) if math.isfinite(observed) else None
+
+
+def _require_limit(field_name: str, limit: float) -> None:
+    if not (math.isfinite(limit) and limit >= 0):
+        raise DeclarationError(field_name, expected="a number of 0 or more", found=repr(limit), fix="Give the gate a usable limit.")
