@@ -186,12 +186,15 @@ class Schedule:
         at: local wall-clock time, ``HH:MM``.
         timezone: IANA name; daylight saving is honoured, so the as-of is a fixed local time and a varying UTC one.
         weekday: the day of a weekly schedule.
+        since, until: the local days that history can be replayed for, both included; the orchestrator's partitions.
     """
 
     every: Literal["day", "week"]
     at: str
     timezone: str = "UTC"
     weekday: Weekday = "monday"
+    since: date = date(2020, 1, 1)
+    until: date | None = None
 
     def __post_init__(self) -> None:
         _require(self.every in ("day", "week"), "Schedule.every", "'day' or 'week'", self.every, "Choose one of the two.")
@@ -203,6 +206,13 @@ class Schedule:
             "Write e.g. '04:00'.",
         )
         _require(self.weekday in _WEEKDAYS, "Schedule.weekday", "a day's name", self.weekday, f"One of {', '.join(_WEEKDAYS)}.")
+        _require(
+            self.until is None or self.since <= self.until,
+            "Schedule.until",
+            f"a day not before since ({self.since})",
+            str(self.until),
+            "Swap the two, or leave until out.",
+        )
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError):
