@@ -175,6 +175,7 @@ class Entity:
 
     @property
     def key_names(self) -> tuple[str, ...]:
+        """The join keys' names, in declared order."""
         return tuple(key.name for key in self.keys)
 
 
@@ -234,6 +235,7 @@ class Schedule:
 
     @property
     def period(self) -> timedelta:
+        """From one as-of to the next."""
         return timedelta(days=1 if self.every == "day" else 7)
 
     @property
@@ -411,7 +413,13 @@ class PredictionTable:
     def __post_init__(self) -> None:
         _require_name("PredictionTable.name", self.name)
         _require_name("PredictionTable.feature_service", self.feature_service)
-        _require(bool(self.description.strip()), "PredictionTable.description", "one sentence", self.description, "Say what it predicts.")
+        _require(
+            bool(self.description.strip()),
+            "PredictionTable.description",
+            "one sentence",
+            self.description,
+            "Say what it predicts.",
+        )
         _require_sql("PredictionTable.population", self.population)
         _require(
             self.task == "binary",
@@ -430,7 +438,9 @@ class PredictionTable:
                 "Give e.g. (30, 90, 'all').",
             )
         _require_unique("PredictionTable.windows", tuple(str(window) for window in self.windows))
-        _require(bool(self.datasets), "PredictionTable.datasets", "at least one dataset", self.datasets, "Derive one from the sources.")
+        _require(
+            bool(self.datasets), "PredictionTable.datasets", "at least one dataset", self.datasets, "Derive one from the sources."
+        )
         _require_unique("PredictionTable.sources", tuple(source.name for source in self.sources))
         _require_unique("PredictionTable.datasets", tuple(dataset.name for dataset in self.datasets))
         _require_unique("PredictionTable.gates", tuple(type(gate).__name__ for gate in self.gates))

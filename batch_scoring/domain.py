@@ -146,6 +146,7 @@ class Manifest:
 
     @property
     def passed(self) -> bool:
+        """Judged, and no gate failed."""
         return self.draft.passed
 
 

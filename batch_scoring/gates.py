@@ -7,6 +7,7 @@ run. Integrity gates are always judged, whatever is declared: no table may be pu
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -125,39 +126,52 @@ def default_gates() -> tuple[Gate, ...]:
 
 def judge(evidence: Evidence, gates: tuple[Gate, ...]) -> tuple[GateResult, ...]:
     """Judge a run: the declared gates in their order, then any integrity gate that was not declared."""
+    return tuple(_judge_one(evidence, gate) for gate in _with_integrity(gates))
+
+
+def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:
+    """The names of the results that :func:`judge` will give for these gates, in order."""
+    return tuple(_name(gate) for gate in _with_integrity(gates))
+
+
+def _with_integrity(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
     declared = {type(gate) for gate in gates}
     integrity: tuple[Gate, ...] = (RowCount(), UniqueKeys(), ValidScores(), ContributionsSum())
-    undeclared = tuple(gate for gate in integrity if type(gate) not in declared)
-    return tuple(_judge_one(evidence, gate) for gate in gates + undeclared)
+    return gates + tuple(gate for gate in integrity if type(gate) not in declared)
+
+
+def _name(gate: Gate) -> str:
+    """``BeatsBaseline`` is reported as ``beats_baseline``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(gate).__name__).lower()
 
 
 def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:
     match gate:
         case RowCount():
             wrong = (evidence.rows - evidence.matched - evidence.duplicates) + (evidence.population - evidence.matched)
-            return _at_most("row_count", wrong, 0, f"{evidence.rows} rows for a population of {evidence.population}")
+            return _at_most(_name(gate), wrong, 0, f"{evidence.rows} rows for a population of {evidence.population}")
         case UniqueKeys():
-            return _at_most("unique_keys", evidence.duplicates, 0, f"{evidence.duplicates} rows repeat a key")
+            return _at_most(_name(gate), evidence.duplicates, 0, f"{evidence.duplicates} rows repeat a key")
         case ValidScores():
             bad = evidence.invalid_scores
-            return _at_most("valid_scores", bad, 0, f"{bad} scores are null or outside [0, 1]")
+            return _at_most(_name(gate), bad, 0, f"{bad} scores are null or outside [0, 1]")
         case ContributionsSum(tolerance=tolerance):
             error = evidence.contributions_error
-            return _at_most("contributions_sum", error, tolerance, f"contributions miss the margin by at most {error:.2g}")
+            return _at_most(_name(gate), error, tolerance, f"contributions miss the margin by at most {error:.2g}")
         case BeatsBaseline(margin=margin):
             gain = evidence.baseline_loss - evidence.loss
             losses = f"log-loss {evidence.loss:.4f} against the baseline's {evidence.baseline_loss:.4f}"
-            return _more_than("beats_baseline", gain, margin, losses)
+            return _more_than(_name(gate), gain, margin, losses)
         case NotWorseThanLive(margin=margin):
             if evidence.live_loss is None:
-                return _nothing_live("not_worse_than_live", margin)
+                return _nothing_live(_name(gate), margin)
             losses = f"log-loss {evidence.loss:.4f} against the live version's {evidence.live_loss:.4f}"
-            return _at_most("not_worse_than_live", evidence.loss - evidence.live_loss, margin, losses)
+            return _at_most(_name(gate), evidence.loss - evidence.live_loss, margin, losses)
         case ScoreShift(max_psi=max_psi):
             if evidence.score_psi is None:
-                return _nothing_live("score_shift", max_psi)
+                return _nothing_live(_name(gate), max_psi)
             shift = f"scores moved by a PSI of {evidence.score_psi:.3f} from the live ones"
-            return _at_most("score_shift", evidence.score_psi, max_psi, shift)
+            return _at_most(_name(gate), evidence.score_psi, max_psi, shift)
         case _:
             assert_never(gate)
 
@@ -185,4 +199,6 @@ def _finite(observed: float) -> float | None:
 
 def _require_limit(field_name: str, limit: float) -> None:
     if not (math.isfinite(limit) and limit >= 0):
-        raise DeclarationError(field_name, expected="a number of 0 or more", found=repr(limit), fix="Give the gate a usable limit.")
+        raise DeclarationError(
+            field_name, expected="a number of 0 or more", found=repr(limit), fix="Give the gate a usable limit."
+        )

@@ -72,12 +72,12 @@ def decode_segment(entity: Entity, key: Key, segment: str) -> str | int:
     try:
         text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
-        raise _wrong_type(entity, key, segment, "bytes that are not UTF-8") from None
+        raise _wrong_type(entity, key, "bytes that are not UTF-8") from None
     if key.type == "string":
         return text
     if text.isascii() and text.lstrip("-").isdigit() and text.count("-") <= 1 and len(text) <= 20:
         return int(text)
-    raise _wrong_type(entity, key, text, repr(text))
+    raise _wrong_type(entity, key, repr(text))
 
 
 def decode_key(entity: Entity, canonical: str) -> tuple[str | int, ...]:
@@ -91,16 +91,16 @@ def decode_key(entity: Entity, canonical: str) -> tuple[str | int, ...]:
 def _encode_part(entity: Entity, key: Key, value: object) -> str:
     match key.type, value:
         case "integer", bool():
-            raise _wrong_type(entity, key, value, repr(value))
+            raise _wrong_type(entity, key, repr(value))
         case "integer", int() if value in _INT64:
             return str(value)
         case "string", str():
             try:
                 return quote(value, safe="")
             except UnicodeEncodeError:  # a lone surrogate: JSON can carry one, UTF-8 cannot
-                raise _wrong_type(entity, key, value, "text that is not valid Unicode") from None
+                raise _wrong_type(entity, key, "text that is not valid Unicode") from None
         case _:
-            raise _wrong_type(entity, key, value, repr(value))
+            raise _wrong_type(entity, key, repr(value))
 
 
 def _wrong_count(entity: Entity, count: int) -> BadKey:
@@ -113,7 +113,7 @@ def _wrong_count(entity: Entity, count: int) -> BadKey:
     )
 
 
-def _wrong_type(entity: Entity, key: Key, value: object, found: str) -> BadKey:
+def _wrong_type(entity: Entity, key: Key, found: str) -> BadKey:
     return BadKey(
         f"key part {key.name} of {entity.name}",
         expected=type_names[key.type],

@@ -1,0 +1,1 @@
+"""Where batches are computed. Every engine takes one picklable function ``RecordBatch -> RecordBatch``."""
