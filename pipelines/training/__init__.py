@@ -1,0 +1,1 @@
+"""Training with a searched window, judged out of time."""

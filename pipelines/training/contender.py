@@ -1,0 +1,145 @@
+"""The contender: fitted on the chosen window, judged on the hold-out, then refitted on everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batch_scoring.declare import PredictionTable, Window
+from batch_scoring.domain import Column, HoldOutScore, Training, WindowScore
+from batch_scoring.errors import NoData
+from batch_scoring.scoring import Scorer, encode, probability
+from pipelines.training.baseline import forecast
+from pipelines.training.fit import TrainingData, fit
+from pipelines.training.folds import Block, in_block, in_window, known
+from pipelines.training.metrics import auc, log_loss
+from pipelines.training.search import predict
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from pipelines.training.folds import Mask
+
+CONTENDER, BASELINE, LIVE = "contender", "baseline", "live"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """The live version's model, as far as a comparison needs it."""
+
+    model: bytes
+    features: tuple[Column, ...]
+    training: Training
+
+
+def judge_on_holdout(
+    data: TrainingData,
+    table: PredictionTable,
+    block: Block,
+    window: Window,
+    params: Mapping[str, Any],
+    champion: Champion | None,
+) -> tuple[HoldOutScore, ...]:
+    """Contender, baseline and, if there is one, the live version on the same rows; each knew only what was known at the cut-off.
+
+    Raises:
+        NoData: the window holds only one class at the hold-out's cut-off.
+    """
+    test = in_block(data.events, block)
+    labels = data.labels[test]
+    past = known(data.events, data.known_at, table.label, block.cutoff)
+    train = past & in_window(data.events, table.label, block.cutoff, window)
+    _require_both_classes(data, train, block.cutoff)
+    contender = predict(fit(data, train, params, table.model.rounds), data, test)
+    naive = forecast(data.frame.filter(past), data.frame.filter(test), table.baseline, table.label, block.cutoff)
+    scores = [_scored(CONTENDER, labels, contender), _scored(BASELINE, labels, naive)]
+    if champion is not None:
+        live = _judge_champion(data, table, block, champion, past, test)
+        if live is not None:
+            scores.append(_scored(LIVE, labels, live[0], live[1]))
+    return tuple(scores)
+
+
+def _judge_champion(
+    data: TrainingData, table: PredictionTable, block: Block, champion: Champion, past: Mask, test: Mask
+) -> tuple[npt.NDArray[np.float64], str] | None:
+    """The live model on the hold-out, fairly: a model that was refitted on some of these labels has seen the answers.
+
+    Such a model is replaced by its recipe (its features, window and parameters) fitted at the hold-out's cut-off. None
+    when the live model needs a feature that is no longer served.
+    """
+    served = {feature.name for feature in data.features}
+    if not all(feature.name in served for feature in champion.features):
+        return None
+    if champion.training.cutoff <= block.cutoff:
+        rows = data.frame.filter(test).select(feature.name for feature in champion.features).to_arrow()
+        return probability(
+            Scorer(model=champion.model, features=champion.features).margins(encode(rows, champion.features))
+        ), "as served"
+    columns = [feature.name for feature in data.features]
+    recipe = TrainingData(
+        frame=data.frame,
+        matrix=np.ascontiguousarray(data.matrix[:, [columns.index(feature.name) for feature in champion.features]]),
+        labels=data.labels,
+        events=data.events,
+        known_at=data.known_at,
+        features=tuple(data.features[columns.index(feature.name)] for feature in champion.features),
+    )
+    train = past & in_window(data.events, table.label, block.cutoff, champion.training.window)
+    _require_both_classes(data, train, block.cutoff)
+    return predict(
+        fit(recipe, train, champion.training.params, champion.training.rounds), recipe, test
+    ), "same recipe, fitted at the cut-off"
+
+
+def refit(
+    data: TrainingData,
+    table: PredictionTable,
+    as_of: datetime,
+    window: Window,
+    params: Mapping[str, Any],
+    windows: tuple[WindowScore, ...],
+    holdout: tuple[HoldOutScore, ...],
+    training_set: str,
+) -> tuple[bytes, Training]:
+    """The model to serve: the chosen window on every label known at the as-of, and the record of how it came to be."""
+    rows = known(data.events, data.known_at, table.label, as_of) & in_window(data.events, table.label, as_of, window)
+    _require_both_classes(data, rows, as_of)
+    events = data.events[rows]
+    training = Training(
+        window=window,
+        cutoff=as_of,
+        train_rows=int(rows.sum()),
+        train_from=_aware(events.min()),
+        train_to=_aware(events.max()),
+        rounds=table.model.rounds,
+        params=dict(params),
+        windows=windows,
+        holdout=holdout,
+        training_set=training_set,
+    )
+    return fit(data, rows, params, table.model.rounds), training
+
+
+def _scored(who: str, labels: npt.NDArray[Any], scores: npt.NDArray[np.float64], note: str = "") -> HoldOutScore:
+    return HoldOutScore(who=who, rows=len(labels), log_loss=log_loss(labels, scores), auc=auc(labels, scores), note=note)
+
+
+def _require_both_classes(data: TrainingData, rows: Mask, cutoff: datetime) -> None:
+    labels = data.labels[rows]
+    if not len(labels) or labels.min() == labels.max():
+        raise NoData(
+            f"training rows known at {cutoff:%Y-%m-%d %H:%M} UTC",
+            expected="both outcomes",
+            found=f"{len(labels)} rows with {'one outcome' if len(labels) else 'no outcome'}",
+            fix="Choose a later as-of, a longer window, or ingest more history.",
+        )
+
+
+def _aware(moment: np.datetime64) -> datetime:
+    value: datetime = moment.astype("datetime64[us]").item()
+    return value.replace(tzinfo=UTC)

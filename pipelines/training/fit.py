@@ -1,0 +1,91 @@
+"""Fitting one XGBoost model, the same way every time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from batch_scoring.declare import Model
+from batch_scoring.domain import Column
+from batch_scoring.scoring import encode, feature_types
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+    import polars as pl
+
+    from pipelines.training.folds import Mask, Moments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """Examples in memory, encoded once and shared by every window and fold.
+
+    Attributes:
+        frame: keys, ``event_timestamp``, ``label``, ``label_known_at`` and features, sorted by event time and key.
+        matrix: the features as the model sees them, float32, shape ``(n, n_features)``.
+        labels: 0 or 1, float32, shape ``(n,)``. events, known_at: ``datetime64[us]`` UTC, shape ``(n,)``.
+        features: the columns of ``matrix``, categories filled in.
+    """
+
+    frame: pl.DataFrame
+    matrix: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.float32]
+    events: Moments
+    known_at: Moments
+    features: tuple[Column, ...]
+
+
+def encode_training(frame: pl.DataFrame, features: tuple[Column, ...]) -> TrainingData:
+    """Sort nothing, drop nothing: encode the rows of a training set as they come."""
+    import numpy as np
+
+    learned = tuple(learn_categories(frame, feature) for feature in features)
+    return TrainingData(
+        frame=frame,
+        matrix=encode(frame.select(feature.name for feature in features).to_arrow(), learned),
+        labels=frame["label"].to_numpy().astype(np.float32),
+        events=frame["event_timestamp"].to_numpy(),
+        known_at=frame["label_known_at"].to_numpy(),
+        features=learned,
+    )
+
+
+def learn_categories(frame: pl.DataFrame, feature: Column) -> Column:
+    """The feature with its categories: the sorted distinct values seen in training. Numbers come back as they are."""
+    if feature.type != "VARCHAR":
+        return feature
+    return replace(feature, categories=tuple(frame[feature.name].drop_nulls().unique().sort().to_list()))
+
+
+def parameters(model: Model, threads: int) -> dict[str, float | int | str]:
+    """XGBoost's parameters for a declared model. With the data and the thread count they fix every byte of the result."""
+    return {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "max_depth": model.depth,
+        "eta": model.learning_rate,
+        "min_child_weight": model.min_child_weight,
+        "subsample": model.subsample,
+        "colsample_bytree": model.colsample,
+        "seed": model.seed,
+        "nthread": threads,
+    }
+
+
+def fit(data: TrainingData, rows: Mask, params: Mapping[str, Any], rounds: int) -> bytes:
+    """Fit on the chosen rows; the booster as UBJSON bytes."""
+    import xgboost as xgb
+
+    matrix = xgb.QuantileDMatrix(
+        data.matrix[rows],
+        label=data.labels[rows],
+        feature_names=[feature.name for feature in data.features],
+        feature_types=feature_types(data.features),
+        enable_categorical=True,
+        nthread=int(params["nthread"]),
+    )
+    booster = xgb.train({**params, "verbosity": 0}, matrix, num_boost_round=rounds)
+    return bytes(booster.save_raw("ubj"))
