@@ -1,5 +1,6 @@
 """Nothing is trained on before it was known."""
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -40,7 +41,7 @@ def test_blocks_are_disjoint_ordered_and_never_see_their_own_future(
     events = to_moments(days_from(first, days))
     blocks = plan_blocks(events, NEW_YORK, HoldOut(days=holdout_days, folds=folds))
     zone = ZoneInfo("America/New_York")
-    for newer, older in zip(blocks, blocks[1:], strict=False):
+    for newer, older in itertools.pairwise(blocks):
         assert older.last < newer.first
     for block in blocks:
         inside = in_block(events, block)

@@ -48,7 +48,7 @@ def made(days: int = 60, per_day: int = 60, flip_at: int | None = None, seed: in
     return encode_training(pl.concat(rows), FEATURES)
 
 
-def table(**changes: object):  # noqa: ANN201  # built by the shared declaration below
+def table(**changes: object):  # built by the shared declaration below
     from batch_scoring import Dataset, Entity, Key, PredictionTable
 
     declared = {

@@ -1,0 +1,199 @@
+"""What the command line shows: tables, progress, and errors as one sentence each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from batch_scoring.codec import to_pretty_json
+from batch_scoring.errors import (
+    BadKey,
+    DataRejected,
+    DeclarationError,
+    ForetableError,
+    GateFailed,
+    NotFound,
+    SettingsError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batch_scoring.domain import Manifest, Served, WindowScore
+    from pipelines.realised import Realised
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+EXIT_CODES: tuple[tuple[type[ForetableError], int], ...] = (
+    (GateFailed, 3),
+    (DataRejected, 4),
+    (StoreError, 5),
+    (NotFound, 6),
+    (BadKey, 2),
+    (SettingsError, 2),
+    (DeclarationError, 2),
+    (ForetableError, 1),
+)
+"""Exit code of each branch of the error tree; the first that fits counts."""
+
+
+def exit_code(error: ForetableError) -> int:
+    """The process exit code for an error."""
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+
+
+def show_error(error: ForetableError) -> None:
+    """One sentence on standard error, and the report of rejected data below it."""
+    err.print(f"[bold red]error:[/] {_plain(str(error))}")
+    if isinstance(error, DataRejected) and error.report:
+        table = Table("file", "column", "check", "rows", box=None, pad_edge=False)
+        for row in error.report:
+            table.add_row(*(_plain(cell) for cell in row))
+        err.print(table)
+
+
+def show_json(value: object) -> None:
+    """Machine-readable output: nothing else goes to standard output then."""
+    sys.stdout.write(to_pretty_json(value).decode())
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """A plain aligned table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=column != "message")
+    for row in rows:
+        table.add_row(*(_plain(_text(cell)) for cell in row))
+    out.print(table)
+
+
+@contextmanager
+def steps(title: str, total: int | None = None) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+    """A progress line on standard error: call the first to say what is being done, the second when one unit is done."""
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.fields[title]}"),
+        *([BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}")] if total else []),
+        TextColumn("[dim]{task.fields[doing]}"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=total, title=title, doing="")
+        yield (lambda doing: bar.update(task, doing=doing)), (lambda: bar.advance(task))
+
+
+def show_windows(windows: tuple[WindowScore, ...], chosen: object) -> None:
+    """The window search: a row per window, a column per fold, and the mean that decided."""
+    folds = sorted({score.fold for score in windows}, reverse=True)
+    by_window: dict[object, dict[int, WindowScore]] = {}
+    for score in windows:
+        by_window.setdefault(score.window, {})[score.fold] = score
+    rows = []
+    for window, scores in by_window.items():
+        mean = sum(score.log_loss for score in scores.values()) / len(scores)
+        rows.append(
+            [
+                f"{window} days" if window != "all" else "all",
+                *(f"{scores[fold].log_loss:.4f}" for fold in folds),
+                f"{mean:.4f}",
+                "◀ chosen" if window == chosen else "",
+            ]
+        )
+    heads = [f"fold {fold}" for fold in folds]
+    show_table(["window", *heads, "mean log-loss", ""], rows, right=[*heads, "mean log-loss"])
+
+
+def show_version(manifest: Manifest) -> None:
+    """One version: how it was trained, what it was compared with, and its gates."""
+    draft = manifest.draft
+    training = draft.training
+    out.print(
+        f"[bold]{draft.table}[/] version {manifest.version}, as of {draft.as_of:%Y-%m-%d %H:%M} UTC: "
+        f"{draft.rows:,} rows, window {training.window}, {training.train_rows:,} training rows"
+    )
+    for score in training.holdout:
+        note = f" ({score.note})" if score.note else ""
+        out.print(
+            f"  hold-out {score.who:<10} log-loss {score.log_loss:.4f}  AUC {_text(score.auc)}  on {score.rows:,} rows{note}"
+        )
+    show_table(
+        ["gate", "", "observed", "limit", "message"],
+        [[gate.gate, "pass" if gate.passed else "FAIL", gate.observed, gate.limit, gate.message] for gate in draft.gates],
+        right=["observed", "limit"],
+    )
+
+
+def show_versions(manifests: tuple[Manifest, ...], served: Served) -> None:
+    """The kept versions of a table, newest first."""
+    rows = []
+    for manifest in sorted(manifests, key=lambda each: -each.version):
+        draft = manifest.draft
+        losses = {score.who: score for score in draft.training.holdout}
+        contender = losses.get("contender")
+        status = [
+            "live" if manifest.version == served.live else "",
+            "shadow" if manifest.version == served.shadow else "",
+            "rolled back" if manifest.version in served.barred else "",
+            "" if manifest.passed else "failed " + ", ".join(gate.gate for gate in draft.gates if not gate.passed),
+        ]
+        rows.append(
+            [
+                manifest.version,
+                f"{draft.as_of:%Y-%m-%d %H:%M}",
+                draft.rows,
+                draft.training.window,
+                contender.log_loss if contender else None,
+                contender.auc if contender else None,
+                ", ".join(word for word in status if word) or "kept",
+            ]
+        )
+    numbers = ["version", "rows", "window", "log-loss", "AUC"]
+    show_table(["version", "as of (UTC)", "rows", "window", "log-loss", "AUC", "status"], rows, right=numbers)
+
+
+def show_realised(realised: tuple[Realised, ...]) -> None:
+    """Published predictions against what happened."""
+    rows = [
+        [
+            f"{row.as_of:%Y-%m-%d}" if row.as_of else "all",
+            row.version if row.version is not None else "",
+            row.rows,
+            f"{row.positive:.1%}",
+            row.log_loss,
+            row.baseline_log_loss,
+            row.auc,
+            row.baseline_auc,
+        ]
+        for row in realised
+    ]
+    heads = ["as of", "version", "rows", "positive", "log-loss", "baseline", "AUC", "baseline AUC"]
+    show_table(heads, rows, right=heads[1:])
+
+
+def _text(cell: object) -> str:
+    match cell:
+        case None:
+            return "–"
+        case float():
+            return f"{cell:.4f}" if abs(cell) < 1000 else f"{cell:,.0f}"
+        case bool():
+            return "yes" if cell else "no"
+        case int():
+            return f"{cell:,}"
+        case _:
+            return str(cell)
+
+
+def _plain(text: str) -> str:
+    """Text that rich must not read as markup."""
+    return text.replace("[", "\\[")

@@ -1,0 +1,134 @@
+"""The asset chain of one table. Each body calls a step and describes what came of it.
+
+delivery → feature_definitions → training_set → window_search → contender → scores → explanations → version → published
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from batch_scoring.errors import DataRejected
+from batch_scoring.gates import gate_names
+from pipelines.defs import describe
+from pipelines.defs.workspace import Workspace
+from pipelines.repository import Product
+
+
+def table_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    """The chain, in the table's own group, partitioned by as-of day where a step depends on it."""
+    return [*_data_assets(product, partitions), *_model_assets(product, partitions), *_version_assets(product, partitions)]
+
+
+def _data_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    name = product.table.name
+    raw = dg.AssetCheckSpec("raw_files", asset=[name, "delivery"], blocking=True, description="Every raw file passes its checks.")
+
+    @dg.asset(key=[name, "delivery"], group_name=name, kinds={"parquet", "pandera"}, check_specs=[raw])
+    def delivery(workspace: Workspace) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        """Raw files, checked and turned into Parquet; a bad delivery is refused whole and the last good one stays."""
+        from pipelines.ingest import ingest
+
+        try:
+            found = ingest(product, workspace.settings())
+        except DataRejected as error:
+            yield dg.AssetCheckResult(passed=False, description=str(error), metadata=describe.rejection(error))
+            raise dg.Failure(str(error), allow_retries=False) from None
+        yield dg.MaterializeResult(metadata=describe.delivery(found))
+        yield dg.AssetCheckResult(passed=True)
+
+    @dg.asset(key=[name, "feature_definitions"], group_name=name, kinds={"feast"}, deps=[delivery])
+    def feature_definitions(workspace: Workspace) -> dg.MaterializeResult[None]:
+        """The feature repository, applied to Feast's registry."""
+        source = workspace.features(product)
+        source.apply()
+        return dg.MaterializeResult(metadata=describe.features(source.columns()))
+
+    @dg.asset(
+        key=[name, "training_set"],
+        group_name=name,
+        kinds={"feast", "duckdb"},
+        partitions_def=partitions,
+        deps=[feature_definitions],
+    )
+    def training_set(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+        """Labelled examples with their features as of their own moment."""
+        from pipelines.steps import build_training_set
+
+        return dg.MaterializeResult(
+            metadata=describe.examples(build_training_set(workspace.run(product, context), workspace.features(product)))
+        )
+
+    return [delivery, feature_definitions, training_set]
+
+
+def _model_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    name = product.table.name
+
+    @dg.asset(
+        key=[name, "window_search"], group_name=name, kinds={"xgboost"}, partitions_def=partitions, deps=[[name, "training_set"]]
+    )
+    def window_search(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+        """Every candidate training window on the same out-of-time blocks."""
+        from pipelines.steps import search
+
+        return dg.MaterializeResult(metadata=describe.windows(search(workspace.run(product, context), context.log.info)))
+
+    @dg.asset(key=[name, "contender"], group_name=name, kinds={"xgboost"}, partitions_def=partitions, deps=[window_search])
+    def contender(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+        """The chosen window's model beside baseline and live on the hold-out, then refitted on everything known."""
+        from pipelines.steps import train
+
+        return dg.MaterializeResult(metadata=describe.training(train(workspace.run(product, context), context.log.info).training))
+
+    @dg.asset(key=[name, "scores"], group_name=name, kinds={"xgboost", "feast"}, partitions_def=partitions, deps=[contender])
+    def scores(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+        """A score for every entity of the population, with the features it was made from."""
+        from pipelines.steps import score
+
+        return dg.MaterializeResult(metadata={"rows": score(workspace.run(product, context), workspace.features(product))})
+
+    @dg.asset(key=[name, "explanations"], group_name=name, kinds={"shap"}, partitions_def=partitions, deps=[scores])
+    def explanations(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+        """Exact contributions and reasons in words for every entity."""
+        from pipelines.steps import explain
+
+        run = workspace.run(product, context)
+        return dg.MaterializeResult(metadata={"rows": explain(run), **describe.importance(run)})
+
+    return [window_search, contender, scores, explanations]
+
+
+def _version_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    name = product.table.name
+    gates = [
+        dg.AssetCheckSpec(gate, asset=[name, "version"], blocking=True, partitions_def=partitions)
+        for gate in gate_names(product.table.gates)
+    ]
+
+    @dg.asset(
+        key=[name, "version"],
+        group_name=name,
+        kinds={"parquet", "lmdb"},
+        partitions_def=partitions,
+        deps=[[name, "explanations"]],
+        check_specs=gates,
+    )
+    def version(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+        """An immutable version, stored with its gate report whether it passed or not; a failed gate stops the publish."""
+        from pipelines.steps import judge_and_build
+
+        manifest = judge_and_build(workspace.run(product, context), built_at=workspace.now())
+        return dg.MaterializeResult(metadata=describe.version(manifest), check_results=describe.gates(manifest))
+
+    @dg.asset(key=[name, "published"], group_name=name, kinds={"duckdb"}, partitions_def=partitions, deps=[version])
+    def published(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+        """The flip: readers see this version, whole, from one moment to the next."""
+        from pipelines.steps import publish_version, version_of
+
+        run = workspace.run(product, context)
+        release = publish_version(run, version_of(run), when=workspace.now(), scheduled=True)
+        return dg.MaterializeResult(metadata=describe.release(release, run))
+
+    return [version, published]

@@ -1,0 +1,132 @@
+"""What the Dagster UI shows beside each asset: numbers, tables and pictures as metadata."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from batch_scoring.domain import EXPLANATIONS, FEATURES, Column, Manifest, Release, Training
+from batch_scoring.errors import DataRejected
+from pipelines.run import Examples, Run, Search
+
+if TYPE_CHECKING:
+    from pipelines.ingest import Delivery
+
+Metadata = dict[str, dg.MetadataValue | str | int | float]
+
+
+def rejection(error: DataRejected) -> Metadata:
+    """The failed checks of a refused delivery."""
+    return {"failed checks": _markdown(["file", "column", "check", "rows"], error.report)}
+
+
+def delivery(found: Delivery) -> Metadata:
+    """Rows per dataset of a delivery."""
+    return {
+        "delivery": found.id,
+        "dagster/row_count": sum(dataset.rows for dataset in found.datasets),
+        "datasets": _markdown(["dataset", "rows"], [(dataset.name, f"{dataset.rows:,}") for dataset in found.datasets]),
+    }
+
+
+def features(columns: tuple[Column, ...]) -> Metadata:
+    """The served features and what they mean."""
+    rows = [(column.name, column.type, column.description) for column in columns]
+    return {"features": len(columns), "columns": _markdown(["feature", "type", "meaning"], rows)}
+
+
+def examples(found: Examples) -> Metadata:
+    """The training set's name and place."""
+    return {"training set": found.id, "file": dg.MetadataValue.path(found.path), "features": len(found.columns)}
+
+
+def windows(found: Search) -> Metadata:
+    """The window search as a table: windows down, folds across."""
+    from pipelines.training.search import mean_losses
+
+    folds = sorted({score.fold for score in found.windows}, reverse=True)
+    cells = {(score.window, score.fold): score for score in found.windows}
+    rows = [
+        [
+            f"**{window}**" if window == found.window else str(window),
+            *(f"{cells[window, fold].log_loss:.4f} ({cells[window, fold].train_rows:,} rows)" for fold in folds),
+            f"{mean:.4f}",
+        ]
+        for window, mean in mean_losses(found.windows).items()
+    ]
+    heads = ["window", *(f"fold {fold}" for fold in folds), "mean log-loss"]
+    return {"window": str(found.window), "windows": _markdown(heads, rows)}
+
+
+def training(record: Training) -> Metadata:
+    """The hold-out comparison and the refit."""
+    rows = [(score.who, f"{score.log_loss:.4f}", _number(score.auc), score.rows, score.note) for score in record.holdout]
+    return {
+        "training rows": record.train_rows,
+        "trained on": f"{record.train_from:%Y-%m-%d} to {record.train_to:%Y-%m-%d}",
+        "hold-out": _markdown(["who", "log-loss", "AUC", "rows", "note"], rows),
+        **{f"hold-out log-loss {score.who}": score.log_loss for score in record.holdout},
+    }
+
+
+def importance(run: Run) -> Metadata:
+    """The summary plot of the run's explanations, and the strongest features."""
+    from explain.summary import mean_contributions, plot_summary
+
+    keys = run.table.entity.key_names
+    strongest = mean_contributions(run.file(EXPLANATIONS), keys)[:15]
+    picture = base64.b64encode(plot_summary(run.file(EXPLANATIONS), run.file(FEATURES), keys)).decode()
+    return {
+        "summary": dg.MetadataValue.md(f"![SHAP summary](data:image/png;base64,{picture})"),
+        "importance": _markdown(["feature", "mean |contribution|"], [(name, f"{mean:.4f}") for name, mean in strongest]),
+    }
+
+
+def version(manifest: Manifest) -> Metadata:
+    """A stored version: its number, rows and gate report."""
+    rows = [
+        (gate.gate, "pass" if gate.passed else "**FAIL**", _number(gate.observed), gate.limit, gate.message)
+        for gate in manifest.draft.gates
+    ]
+    return {
+        "version": manifest.version,
+        "dagster/row_count": manifest.draft.rows,
+        "gates": _markdown(["gate", "verdict", "observed", "limit", "message"], rows),
+    }
+
+
+def gates(manifest: Manifest) -> list[dg.AssetCheckResult]:
+    """A check result per gate."""
+    return [
+        dg.AssetCheckResult(
+            check_name=gate.gate,
+            passed=gate.passed,
+            description=gate.message,
+            metadata={"limit": gate.limit} | ({} if gate.observed is None else {"observed": gate.observed}),
+        )
+        for gate in manifest.draft.gates
+    ]
+
+
+def release(made: Release, run: Run) -> Metadata:
+    """Where to read what has just been published."""
+    settings = run.settings
+    table = run.table.name
+    return {
+        "release": made.id,
+        "version": made.tables[table].live or 0,
+        "catalog": dg.MetadataValue.path(settings.store / "current" / "predictions.duckdb"),
+        "lookup API": dg.MetadataValue.url(f"http://{settings.host}:{settings.port}/v1/tables/{table}"),
+    }
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:
+    lines = [heads, ["---"] * len(heads), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    return dg.MetadataValue.md("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,71 @@
+"""The numbers that the gates of a run are judged by, gathered from its files and from what is live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batch_scoring.domain import EXPLANATIONS, PREDICTIONS, Training
+from batch_scoring.gates import Evidence
+from pipelines.run import Run
+from pipelines.training.contender import BASELINE, CONTENDER, LIVE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+def gather(run: Run, training: Training) -> Evidence:
+    """Look at what the run wrote: predictions against population, contributions against margins, scores against live."""
+    import numpy as np
+    import polars as pl
+
+    from pipelines.training.metrics import population_stability
+
+    keys = list(run.table.entity.key_names)
+    population = pl.read_parquet(run.file("population.parquet"), columns=keys)
+    predictions = pl.read_parquet(run.file(PREDICTIONS), columns=[*keys, "score", "margin"])
+    scores = predictions["score"]
+    distinct = predictions.select(keys).unique()
+    losses = {score.who: score.log_loss for score in training.holdout}
+    live = live_scores(run)
+    return Evidence(
+        population=len(population),
+        rows=len(predictions),
+        matched=len(distinct.join(population.unique(), on=keys, how="semi", nulls_equal=True)),
+        duplicates=len(predictions) - len(distinct),
+        invalid_scores=int((~(scores.is_finite() & (scores >= 0) & (scores <= 1))).fill_null(True).sum()),
+        contributions_error=_contributions_error(run, predictions["margin"].to_numpy()),
+        loss=losses[CONTENDER],
+        baseline_loss=losses[BASELINE],
+        live_loss=losses.get(LIVE),
+        score_psi=None if live is None else population_stability(live, np.asarray(scores.drop_nulls().to_numpy())),
+    )
+
+
+def live_scores(run: Run) -> npt.NDArray[np.float64] | None:
+    """Scores of the live version, any order; None when nothing is live."""
+    import polars as pl
+
+    from batch_scoring.store import Reader, version_folder
+
+    if not (run.settings.store / "current").exists():
+        return None
+    live = Reader(run.settings.store).snapshot().served(run.table.name).live
+    if live is None:
+        return None
+    path = version_folder(run.settings.store, run.table.name, live) / PREDICTIONS
+    return pl.read_parquet(path, columns=["score"])["score"].to_numpy()
+
+
+def _contributions_error(run: Run, margins: npt.NDArray[np.float64]) -> float:
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(run.file(EXPLANATIONS))
+    parts = [name for name in file.schema_arrow.names if name not in run.table.entity.key_names]
+    worst, done = 0.0, 0
+    for batch in file.iter_batches(columns=parts):
+        total = np.sum([np.asarray(batch.column(name), dtype=np.float64) for name in parts], axis=0)
+        worst = max(worst, float(np.abs(total - margins[done : done + len(batch)]).max(initial=0.0)))
+        done += len(batch)
+    return worst if done == len(margins) else float("inf")

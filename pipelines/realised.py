@@ -1,0 +1,90 @@
+"""How published predictions turned out, once their labels were known: the honest number at the end of a replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batch_scoring.domain import PREDICTIONS, VersionId
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from batch_scoring.declare import PredictionTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Realised:
+    """Model and naive baseline on the same outcomes; log-loss in nats, lower is better. ``auc``: None if undefined."""
+
+    as_of: datetime | None
+    version: VersionId | None
+    rows: int
+    positive: float
+    log_loss: float
+    auc: float | None
+    baseline_log_loss: float
+    baseline_auc: float | None
+
+
+def read_examples(table: PredictionTable, path: Path) -> pl.DataFrame:
+    """The columns of a training set that outcomes and the baseline need."""
+    import polars as pl
+
+    groups = {name for group in table.baseline.groups for name in group}
+    columns = {*table.entity.key_names, *groups, "event_timestamp", "label", "label_known_at"}
+    return pl.read_parquet(path, columns=sorted(columns))
+
+
+def join_outcomes(table: PredictionTable, examples: pl.DataFrame, as_of: datetime, version_folder: Path) -> pl.DataFrame:
+    """The labels of one as-of beside the published score and what the baseline, knowing no more, would have said.
+
+    Returns:
+        Columns ``label``, ``score``, ``baseline``; a row per published entity whose label is known by now.
+    """
+    import polars as pl
+
+    from pipelines.training.baseline import forecast
+
+    keys = list(table.entity.key_names)
+    happened = examples.filter(pl.col("event_timestamp") == as_of)
+    history = examples.filter(
+        (pl.col("event_timestamp") + table.label.matures_after <= as_of) & (pl.col("label_known_at") <= as_of)
+    )
+    naive = forecast(history, happened, table.baseline, table.label, as_of)
+    published = pl.read_parquet(version_folder / PREDICTIONS, columns=[*keys, "score"])
+    return (
+        happened.select(*keys, "label")
+        .with_columns(baseline=pl.Series(naive))
+        .join(published, on=keys, how="inner", nulls_equal=True)
+        .select("label", "score", "baseline")
+    )
+
+
+def score_outcomes(joined: tuple[tuple[VersionId, datetime, pl.DataFrame], ...]) -> tuple[Realised, ...]:
+    """One row per version that has outcomes, in the given order, and last one row for all of them together."""
+    import polars as pl
+
+    known = [(version, as_of, frame) for version, as_of, frame in joined if len(frame)]
+    rows = [_score(frame, as_of=as_of, version=version) for version, as_of, frame in known]
+    if known:
+        rows.append(_score(pl.concat([frame for *_, frame in known]), as_of=None, version=None))
+    return tuple(rows)
+
+
+def _score(joined: pl.DataFrame, *, as_of: datetime | None, version: VersionId | None) -> Realised:
+    from pipelines.training.metrics import auc, log_loss
+
+    labels, scores, naive = (joined[name].to_numpy() for name in ("label", "score", "baseline"))
+    return Realised(
+        as_of=as_of,
+        version=version,
+        rows=len(joined),
+        positive=float(labels.mean()),
+        log_loss=log_loss(labels, scores),
+        auc=auc(labels, scores),
+        baseline_log_loss=log_loss(labels, naive),
+        baseline_auc=auc(labels, naive),
+    )

@@ -1,0 +1,57 @@
+"""The record of a run as a draft: its documented columns, its model, its verdicts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.metadata import version
+
+from batch_scoring.domain import Column, Draft
+from batch_scoring.gates import GateResult
+from pipelines.run import Run, Trained
+
+_PACKAGES = ("foretable", "xgboost-cpu", "feast", "duckdb", "pyarrow", "numpy", "optuna", "shap")
+
+_PREDICTION_COLUMNS = (
+    Column(name="key", type="VARCHAR", role="meta", description="canonical key: percent-encoded parts joined by /"),
+    Column(name="score", type="DOUBLE", role="score", description="predicted probability of the label"),
+    Column(name="decision", type="VARCHAR", role="decision", description="what the score says at the threshold"),
+    Column(name="threshold", type="DOUBLE", role="decision", description="scores at or above it decide for yes"),
+    Column(name="rank", type="BIGINT", role="score", description="1 is the highest score of the version"),
+    Column(name="margin", type="DOUBLE", role="score", description="the score in log-odds; contributions sum to it"),
+    Column(
+        name="reasons",
+        type="STRUCT(feature VARCHAR, value VARCHAR, contribution DOUBLE, text VARCHAR)[]",
+        role="score",
+        description="features that moved the score most, largest first",
+    ),
+    Column(name="as_of", type="TIMESTAMP WITH TIME ZONE", role="meta", description="the moment the prediction speaks for"),
+    Column(name="version", type="INTEGER", role="meta", description="table version that made the prediction"),
+)
+
+
+def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], built_at: datetime) -> Draft:
+    """Everything the manifest will say about this version, but its number and its files."""
+    import pyarrow.parquet as pq
+
+    from batch_scoring.domain import PREDICTIONS
+
+    table = run.table
+    types = {"string": "VARCHAR", "integer": "BIGINT"}
+    keys = tuple(
+        Column(name=key.name, type=types[key.type], role="key", description=key.description) for key in table.entity.keys
+    )
+    return Draft(
+        table=table.name,
+        description=table.description,
+        entity=table.entity,
+        schedule=table.schedule,
+        as_of=run.as_of,
+        built_at=built_at,
+        rows=pq.ParquetFile(run.file(PREDICTIONS)).metadata.num_rows,
+        threshold=table.decision.threshold,
+        columns=keys + _PREDICTION_COLUMNS + trained.features,
+        training=trained.training,
+        gates=gates,
+        reason=run.reason,
+        packages={name: version(name) for name in _PACKAGES},
+    )

@@ -1,0 +1,301 @@
+"""The steps of a run, as plain functions. The command line and Dagster both call these and nothing else.
+
+    ingest → build_training_set → search → train → score → explain → judge_and_build → publish_version
+
+Each step reads what the one before left in the run's folder and writes its own file there, so that a step can run in a
+process of its own and be repeated. ``as_of`` comes with the run; no step reads a clock except for what is stamped
+``built_at`` and ``when``, and those moments are arguments.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from batch_scoring.codec import from_json, to_json
+from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Manifest, Release, Staged
+from batch_scoring.errors import GateFailed, NoData
+from batch_scoring.gates import GateResult
+from pipelines.run import Examples, Run, Search, Trained
+
+if TYPE_CHECKING:
+    from pipelines.features import FeatureSource
+    from pipelines.training.contender import Champion
+    from pipelines.training.fit import TrainingData
+
+Progress = Callable[[str], None]
+"""Told in a few words what is being done now."""
+
+EXAMPLES, SEARCH, TRAINED = "examples.json", "search.json", "trained.json"
+POPULATION, SCORES = "population.parquet", "scores.parquet"
+_BATCH_ROWS = 16_384
+
+
+def quiet(_: str) -> None:
+    """The progress of somebody who does not want to hear about it."""
+
+
+def build_training_set(run: Run, source: FeatureSource) -> Examples:
+    """Every labelled example of the current delivery with its features as of its own event time; cached by content."""
+    from pipelines.features import training_set
+
+    built = training_set(run.product, run.settings, source)
+    examples = Examples(id=built.id, path=str(built.path), columns=source.columns())
+    run.file(EXAMPLES).write_bytes(to_json(examples))
+    return examples
+
+
+def search(run: Run, progress: Progress = quiet) -> Search:
+    """Search the training window on blocks before the hold-out.
+
+    Raises:
+        NoData: too little history at this as-of.
+    """
+    from pipelines.training.fit import parameters
+    from pipelines.training.folds import plan_blocks
+    from pipelines.training.search import choose_window, search_windows
+
+    table = run.table
+    data = _load(run, _examples(run))
+    blocks = plan_blocks(data.events, table.schedule, table.holdout)
+    params = parameters(table.model, run.settings.threads)
+    windows = search_windows(data, table.label, blocks[1:], table.windows, table.model, params, progress)
+    found = Search(windows=windows, window=choose_window(windows))
+    run.file(SEARCH).write_bytes(to_json(found))
+    return found
+
+
+def train(run: Run, progress: Progress = quiet) -> Trained:
+    """Judge the chosen window's model against baseline and live on the hold-out, then refit it on everything known."""
+    from pipelines.training.contender import judge_on_holdout, refit
+    from pipelines.training.fit import parameters
+    from pipelines.training.folds import plan_blocks
+
+    table = run.table
+    found = from_json(run.file(SEARCH).read_bytes(), Search)
+    examples = _examples(run)
+    data = _load(run, examples)
+    params = parameters(table.model, run.settings.threads)
+    holdout_block = plan_blocks(data.events, table.schedule, table.holdout)[0]
+    progress("contender on the hold-out")
+    holdout = judge_on_holdout(data, table, holdout_block, found.window, params, _champion(run))
+    progress("refit")
+    model, training = refit(data, table, run.as_of, found.window, params, found.windows, holdout, examples.id)
+    trained = Trained(training=training, features=data.features)
+    run.file(MODEL).write_bytes(model)
+    run.file(TRAINED).write_bytes(to_json(trained))
+    return trained
+
+
+def score(run: Run, source: FeatureSource) -> int:
+    """Score the whole population: its features as served, margins, scores, decisions and ranks. Returns the rows.
+
+    Raises:
+        NoData: nobody to score at this as-of.
+    """
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    from batch_scoring.engines.local import map_batches
+    from batch_scoring.scoring import Scorer
+    from pipelines.queries import population
+
+    table, trained = run.table, _trained(run)
+    keys = population(run.product, run.settings, run.as_of)
+    pq.write_table(keys, run.file(POPULATION))
+    names = [*table.entity.key_names, *(feature.name for feature in trained.features)]
+    pq.write_table(source.population(keys, run.as_of).select(names), run.file(FEATURES))
+    scorer = Scorer(model=run.file(MODEL).read_bytes(), features=trained.features)
+    batches = pq.ParquetFile(run.file(FEATURES)).iter_batches(_BATCH_ROWS)
+    scored = pl.concat(pl.from_arrow(batch) for batch in map_batches(scorer, batches, threads=run.settings.threads))
+    decision = table.decision
+    pl.concat([pl.read_parquet(run.file(FEATURES), columns=list(table.entity.key_names)), scored], how="horizontal").with_columns(
+        decision=pl.when(pl.col("score") >= decision.threshold).then(pl.lit(decision.yes)).otherwise(pl.lit(decision.no)),
+        threshold=pl.lit(decision.threshold),
+        rank=pl.col("score").rank("ordinal", descending=True).cast(pl.Int64),
+    ).write_parquet(run.file(SCORES))
+    return len(scored)
+
+
+def explain(run: Run) -> int:
+    """Exact contributions for every scored row, and the top reasons in words. Returns the rows."""
+    import pyarrow.parquet as pq
+
+    from batch_scoring.engines.local import map_batches
+    from explain.batches import ExplainBatch
+
+    table, trained = run.table, _trained(run)
+    explainer = ExplainBatch(
+        model=run.file(MODEL).read_bytes(),
+        keys=table.entity.key_names,
+        features=trained.features,
+        top=table.explain.top,
+    )
+    scores = pq.read_table(run.file(SCORES))
+    batches = pq.ParquetFile(run.file(FEATURES)).iter_batches(_BATCH_ROWS // 16)
+    explanations = predictions = None
+    done = 0
+    try:
+        for batch in map_batches(explainer, batches, threads=run.settings.threads):
+            reasons = batch.column("reasons")
+            contributions = batch.drop_columns(["reasons"])
+            part = scores.slice(done, len(batch)).append_column("reasons", [reasons])
+            explanations = explanations or pq.ParquetWriter(run.file(EXPLANATIONS), contributions.schema)
+            predictions = predictions or pq.ParquetWriter(run.file(PREDICTIONS), part.schema)
+            explanations.write_batch(contributions)
+            predictions.write_table(part)
+            done += len(batch)
+    finally:
+        for writer in (explanations, predictions):
+            if writer is not None:
+                writer.close()
+    return done
+
+
+def judge_and_build(run: Run, *, built_at: datetime) -> Manifest:
+    """Judge the run by the table's gates and store it, passed or failed, as an immutable version with its report."""
+    from batch_scoring.gates import judge
+    from batch_scoring.store import Store, build_version, create_store
+    from pipelines.evidence import gather
+    from pipelines.record import draft_version
+
+    trained = _trained(run)
+    store = Store(root=run.settings.store)
+    create_store(store, who=run.settings.actor(), when=built_at)
+    gates = judge(gather(run, trained.training), run.table.gates)
+    manifest = build_version(store, Staged(draft=draft_version(run, trained, gates, built_at), folder=run.folder))
+    shutil.rmtree(run.folder)
+    return manifest
+
+
+def publish_version(run: Run, manifest: Manifest, *, when: datetime, scheduled: bool = False) -> Release:
+    """Make a judged version live, then drop what retention no longer keeps.
+
+    Raises:
+        GateFailed: a gate failed; live is untouched and the version is kept with its report.
+    """
+    from batch_scoring.store import Store, prune, publish
+
+    refuse_failed(run.table.name, manifest)
+    store = Store(root=run.settings.store)
+    release = publish(
+        store, run.table.name, manifest.version, who=run.settings.actor(), when=when, why=run.reason, scheduled=scheduled
+    )
+    prune(store, run.table.name, keep=run.table.retention.versions)
+    return release
+
+
+def version_of(run: Run) -> Manifest:
+    """The newest stored version for the run's as-of.
+
+    Raises:
+        NoData: none was built.
+    """
+    from batch_scoring.store import Store, versions
+
+    built = [each for each in versions(Store(root=run.settings.store), run.table.name) if each.draft.as_of == run.as_of]
+    if not built:
+        raise NoData(
+            f"version of '{run.table.name}' as of {run.as_of:%Y-%m-%d %H:%M} UTC",
+            expected="one that was built",
+            found="none",
+            fix="Materialize 'version' for this partition first.",
+        )
+    return max(built, key=lambda manifest: manifest.version)
+
+
+def refuse_failed(table: str, manifest: Manifest) -> None:
+    """Raise the sentence for a version whose gates failed; nothing for one that passed."""
+    failed = failed_gates(manifest.draft.gates)
+    if failed:
+        raise GateFailed(
+            f"version {manifest.version} of '{table}'",
+            expected="every gate passed",
+            found="; ".join(f"{gate.gate}: {gate.message.rstrip('.')}" for gate in failed),
+            fix=f"Live is unchanged. See 'foretable versions {table}'.",
+        )
+
+
+def failed_gates(gates: tuple[GateResult, ...]) -> tuple[GateResult, ...]:
+    """The gates that did not pass."""
+    return tuple(gate for gate in gates if not gate.passed)
+
+
+def run_all(
+    run: Run, source: FeatureSource, *, clock: Callable[[], datetime], scheduled: bool = False, progress: Progress = quiet
+) -> tuple[Manifest, Release]:
+    """A whole run, every step in order, from the current delivery to a published version.
+
+    Args:
+        clock: gives the wall-clock moments that are recorded; nothing is computed from them.
+        scheduled: publish only what is newer than live and was never rolled back.
+
+    Raises:
+        NoData, GateFailed, StoreError: live is unchanged.
+    """
+    progress("training set")
+    build_training_set(run, source)
+    search(run, progress)
+    train(run, progress)
+    progress("scores")
+    score(run, source)
+    progress("explanations")
+    explain(run)
+    progress("gates and version")
+    manifest = judge_and_build(run, built_at=clock())
+    progress("publish")
+    return manifest, publish_version(run, manifest, when=clock(), scheduled=scheduled)
+
+
+def _trained(run: Run) -> Trained:
+    return from_json(run.file(TRAINED).read_bytes(), Trained)
+
+
+def _examples(run: Run) -> Examples:
+    return from_json(run.file(EXAMPLES).read_bytes(), Examples)
+
+
+@lru_cache(maxsize=1)  # the search and the training of one run read the same rows
+def _load(run: Run, examples: Examples) -> TrainingData:
+    """The examples whose labels are known at the as-of, encoded. Later ones do not even enter memory."""
+    import polars as pl
+
+    from pipelines.training.fit import encode_training
+
+    table, as_of = run.table, run.as_of
+    frame = (
+        pl.scan_parquet(examples.path)
+        .filter((pl.col("event_timestamp") + table.label.matures_after <= as_of) & (pl.col("label_known_at") <= as_of))
+        .collect()
+        .sort("event_timestamp", *table.entity.key_names)
+    )
+    if frame.is_empty():
+        raise NoData(
+            f"training examples of '{table.name}' at {as_of:%Y-%m-%d %H:%M} UTC",
+            expected="at least one known label",
+            found="none",
+            fix="Choose a later as-of, or ingest more history.",
+        )
+    return encode_training(frame, examples.columns)
+
+
+def _champion(run: Run) -> Champion | None:
+    from batch_scoring.store import Reader, version_folder
+    from pipelines.training.contender import Champion
+
+    root = run.settings.store
+    if not (root / "current").exists():
+        return None
+    snapshot = Reader(root).snapshot()
+    live = snapshot.served(run.table.name).live
+    if live is None:
+        return None
+    manifest = snapshot.manifest(run.table.name, live)
+    return Champion(
+        model=(version_folder(root, run.table.name, live) / MODEL).read_bytes(),
+        features=tuple(column for column in manifest.draft.columns if column.role == "feature"),
+        training=manifest.draft.training,
+    )
