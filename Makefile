@@ -1,0 +1,47 @@
+# Everything sets itself up from the lock file; only Python 3.11 (or newer) and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# A spinning OpenMP thread on a shared core costs more than it gains.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve dagster test lint format clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(READY): uv.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv sync --locked --active --inexact --quiet
+	@touch $@
+
+setup: $(READY) ## Make the environment from the lock file
+
+demo: $(READY) ## The whole way on real flights: ingest, replay a week, look up, explain, query, roll back
+	@$(BIN)/foretable demo $(if $(SERVE),--serve)
+
+serve: $(READY) ## Serve lookups over HTTP
+	@$(BIN)/foretable serve
+
+dagster: $(READY) ## Open the Dagster UI on this workspace
+	@mkdir -p .dagster && test -f .dagster/dagster.yaml || printf 'telemetry:\n  enabled: false\n' > .dagster/dagster.yaml
+	@DAGSTER_HOME=$(CURDIR)/.dagster $(BIN)/dagster dev -w workspace.yaml
+
+test: $(READY) ## Run every test
+	@$(BIN)/python -m pytest -q
+
+lint: $(READY) ## Style, types and import directions
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Rewrite files in the house style
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+clean: ## Remove what runs have made; the environment stays
+	rm -rf data store .dagster

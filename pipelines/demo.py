@@ -1,0 +1,241 @@
+"""The whole way in a few minutes, narrated: what ``foretable demo`` and ``make demo`` show."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batch_scoring.domain import Manifest, Release, VersionId
+from batch_scoring.errors import ForetableError, GateFailed
+from batch_scoring.settings import Settings
+from batch_scoring.store import Reader, Store, rollback
+from pipelines.catalog_query import run_query
+from pipelines.console import out, show_realised, show_table, show_windows, steps
+from pipelines.features import FeastFeatures
+from pipelines.ingest import ingest
+from pipelines.replay import Replayed, replay
+from pipelines.repository import Product, load_repository
+
+if TYPE_CHECKING:
+    from batch_scoring.declare import TableName
+
+_DAYS = 7
+_START_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """One demonstration: the product it shows, and the days it replays."""
+
+    product: Product
+    settings: Settings
+    days: tuple[date, ...]
+
+    @property
+    def name(self) -> TableName:
+        """Of the table that is shown."""
+        return self.product.table.name
+
+
+def demonstrate(settings: Settings, *, clock: Callable[[], datetime], keep_serving: bool) -> None:
+    """Ingest, replay a week, look up over HTTP, explain, query, roll back.
+
+    Args:
+        keep_serving: leave the lookup API and Dagster in the foreground at the end, until interrupted.
+
+    Raises:
+        ForetableError: a step failed; what was published before stays.
+    """
+    products = load_repository(settings.repo).products
+    # The declared examples come with history; the first one with a last day is what can be replayed.
+    product = next((product for product in products if product.table.schedule.until), products[0])
+    begun = time.monotonic()
+    demo = Demo(product=product, settings=settings, days=_choose_days(product))
+    _ingest(demo)
+    _replay(demo, clock)
+    with _server(settings):
+        _look_up(demo)
+    _query(demo)
+    _roll_back(demo, clock)
+    out.print(f"\n[bold green]Done[/] in {time.monotonic() - begun:.0f} s. What is left on disk: {settings.store}, {settings.data}")
+    _addresses(settings)
+    if keep_serving:
+        _serve_until_interrupted(settings)
+
+
+def _choose_days(product: Product) -> tuple[date, ...]:
+    schedule = product.table.schedule
+    last = schedule.until or schedule.since + timedelta(days=180)
+    middle = schedule.since + (last - schedule.since) / 2
+    return schedule.days(middle, last)[:_DAYS]
+
+
+def _say(number: int, title: str, note: str = "") -> None:
+    out.print(f"\n[bold cyan]{number}. {title}[/]" + (f"\n   [dim]{note}[/]" if note else ""))
+
+
+def _ingest(demo: Demo) -> None:
+    _say(1, "Raw files are checked and turned into Parquet", f"foretable ingest {demo.name}")
+    with steps("ingesting") as (doing, _):
+        delivery = ingest(demo.product, demo.settings, progress=doing)
+    show_table(["dataset", "rows"], [(dataset.name, dataset.rows) for dataset in delivery.datasets], right=["rows"])
+
+
+def _replay(demo: Demo, clock: Callable[[], datetime]) -> None:
+    first, last = demo.days[0], demo.days[-1]
+    _say(
+        2,
+        f"{len(demo.days)} runs are replayed, each knowing only what was known then",
+        f"foretable replay {demo.name} --from {first} --to {last}",
+    )
+    begun = time.monotonic()
+    with steps("replaying", total=len(demo.days)) as (doing, done):
+
+        def on_day(day: date, manifest: Manifest | None) -> None:
+            done()
+            outcome = "refused by its gates, live unchanged" if manifest is None else f"version {manifest.version} published"
+            out.print(f"   {day}: {outcome}", markup=False)
+
+        doing("feast apply")
+        source = FeastFeatures(product=demo.product, settings=demo.settings)
+        source.apply()
+        replayed = replay(demo.product, demo.settings, source, first, last, clock=clock, on_day=on_day, progress=doing)
+    if not replayed.published:
+        raise GateFailed("demo", expected="at least one published version", found="none", fix=replayed.refused[0][1])
+    _show_replay(demo, replayed, time.monotonic() - begun)
+
+
+def _show_replay(demo: Demo, replayed: Replayed, seconds: float) -> None:
+    newest = replayed.published[-1].draft.training
+    out.print(f"\n   {seconds:.0f} s. The training window is searched in every run; the last search:")
+    show_windows(newest.windows, newest.window)
+    if replayed.realised:
+        out.print("\n   What was predicted against what then happened, beside the naive baseline:")
+        show_realised(replayed.realised)
+    else:
+        out.print("\n   No label of these days is known yet.")
+
+
+def _look_up(demo: Demo) -> None:
+    path, _ = _first_key(demo)
+    address = f"http://{demo.settings.host}:{demo.settings.port}/v1/tables/{demo.name}/predictions/{path}"
+    _say(3, "A service looks one entity up over HTTP", f"curl {address}")
+    answer, etag = _get(address)
+    out.print(f"   ETag {etag}", markup=False)
+    shown = {name: value for name, value in answer.items() if name != "reasons"}
+    out.print("   " + json.dumps(shown, ensure_ascii=False), markup=False)
+    _say(4, "… and reads why", f"foretable explain {demo.name} {path.replace('/', ' ')}")
+    for reason in answer["reasons"]:
+        out.print(f"   {reason['contribution']:+.3f}  {reason['text']}", markup=False)
+
+
+def _query(demo: Demo) -> None:
+    query = (
+        f'SELECT decision, count(*) AS "rows", round(avg(score), 3) AS mean_score, any_value(version) AS version '  # noqa: S608  # a declared name
+        f"FROM {demo.name} GROUP BY ALL ORDER BY ALL"
+    )
+    _say(5, "An analyst opens the catalog in DuckDB", f"foretable sql '{query}'")
+    columns, rows, path = run_query(demo.settings.store, query)
+    show_table(columns, rows)
+    out.print(f"   file: {path}", markup=False)
+
+
+def _roll_back(demo: Demo, clock: Callable[[], datetime]) -> None:
+    snapshot = Reader(demo.settings.store).snapshot()
+    if len([manifest for manifest in snapshot.versions(demo.name) if manifest.passed]) < 2:
+        return
+    _say(6, "An operator rolls back, and it stays back", f"foretable rollback {demo.name} --reason 'demo'")
+    begun = time.perf_counter()
+    store = Store(root=demo.settings.store)
+    release: Release = rollback(store, demo.name, who=demo.settings.actor(), when=clock(), why="demo")
+    seconds = time.perf_counter() - begun
+    served = release.tables[demo.name]
+    barred = ", ".join(str(VersionId(version)) for version in served.barred)
+    out.print(f"   release {release.id}: version {served.live} is live again after {seconds * 1000:.0f} ms; barred: {barred}")
+
+
+def _first_key(demo: Demo) -> tuple[str, Release]:
+    """The entity that was scored highest."""
+    _, rows, _ = run_query(demo.settings.store, f"SELECT key FROM {demo.name} ORDER BY rank LIMIT 1")  # noqa: S608  # a declared name
+    return str(rows[0][0]), Reader(demo.settings.store).snapshot().release
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[None]:
+    """The lookup API as a process of its own, gone when the block ends."""
+    process = _start([sys.executable, "-m", "lookup_api"], settings)
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not _ready(settings):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ForetableError(
+                    "lookup API",
+                    expected=f"an answer on port {settings.port}",
+                    found="none",
+                    fix="Free the port or set FORETABLE_PORT; 'foretable serve' says more.",
+                )
+            time.sleep(0.05)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def _start(command: list[str], settings: Settings, **variables: str) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"FORETABLE_WORKSPACE": str(settings.workspace)} | variables
+    return subprocess.Popen(command, env=environment)  # noqa: S603  # our own interpreter and modules
+
+
+def _ready(settings: Settings) -> bool:
+    try:
+        _get(f"http://{settings.host}:{settings.port}/readyz")
+    except (urllib.error.URLError, ConnectionError):
+        return False
+    return True
+
+
+def _get(address: str) -> tuple[dict[str, object] | object, str]:
+    with urllib.request.urlopen(address, timeout=10) as response:  # noqa: S310  # http to our own server
+        return msgspec.json.decode(response.read()), response.headers.get("ETag", "")
+
+
+def _addresses(settings: Settings) -> None:
+    out.print(f"  lookup API   foretable serve      http://{settings.host}:{settings.port}/docs", markup=False)
+    out.print("  Dagster UI   make dagster         http://127.0.0.1:3000", markup=False)
+    out.print(f"  DuckDB file  {settings.store / 'current' / 'predictions.duckdb'} (read-only)", markup=False)
+
+
+def _serve_until_interrupted(settings: Settings) -> None:
+    home = settings.workspace / ".dagster"
+    home.mkdir(exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    out.print("Serving both; stop with Ctrl-C.")
+    workspace = ["-m", "dagster", "dev", "-m", "pipelines.definitions"]
+    processes = [
+        _start([sys.executable, "-m", "lookup_api"], settings),
+        _start([sys.executable, *workspace], settings, DAGSTER_HOME=str(home)),
+    ]
+    try:
+        for process in processes:
+            process.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(timeout=30)
