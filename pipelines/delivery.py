@@ -66,6 +66,7 @@ class Delivery:
 
 
 def deliveries(table: str, settings: Settings) -> Path:
+    """Folder of all kept deliveries of a table."""
     return settings.data / table / "deliveries"
 
 
@@ -87,7 +88,7 @@ def current_delivery(table: str, settings: Settings) -> Delivery:
 
 
 def read_delivery(folder: Path) -> Delivery | None:
-    """The delivery in a folder, or None when it is not there, not readable, or lacks a file."""
+    """The delivery in a folder, or None when it is not there, not readable, or lacks a part."""
     try:
         delivery = from_json((folder / RECORD).read_bytes(), Delivery)
     except (OSError, ValueError):

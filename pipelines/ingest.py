@@ -9,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,8 +89,7 @@ def delivery_id(product: Product, delivered: dict[str, bytes]) -> str:
 def _build(
     product: Product, settings: Settings, identity: str, delivered: dict[str, bytes], built: Path, tell: Progress
 ) -> Delivery:
-    from pipelines.validation import read_raw
-    from pipelines.validation.raw import load_checks
+    from pipelines.validation import load_checks, read_raw
 
     schemas = load_checks(product)
     with connection(product, settings, built / "spill") as con:
@@ -206,8 +205,6 @@ def _building(folder: Path) -> Iterator[Path]:
 
 
 def _utc(moment: datetime | None) -> datetime | None:
-    from datetime import UTC
-
     return moment.astimezone(UTC) if moment else None
 
 

@@ -33,7 +33,7 @@ def connection(product: Product, settings: Settings, spill: Path) -> Iterator[du
     """An empty database with the product's calendar. ``spill`` is where DuckDB may write what exceeds the memory limit."""
     import duckdb
 
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": settings.memory_limit,
         "threads": settings.threads,
         "temp_directory": str(spill),

@@ -1,0 +1,150 @@
+"""Features from Feast's DuckDB offline store, point in time correct by event time and by created time."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from batch_scoring.domain import Column
+from batch_scoring.errors import DeclarationError
+from batch_scoring.settings import Settings
+from pipelines.delivery import current_delivery
+from pipelines.features import workspace
+from pipelines.repository import Product
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_EVENT = "event_timestamp"
+_ROW = "_row"  # Feast returns rows in any order; this one puts them back
+_TYPES = {"INT32": "BIGINT", "INT64": "BIGINT", "BOOL": "BIGINT", "FLOAT": "DOUBLE", "DOUBLE": "DOUBLE", "STRING": "VARCHAR"}
+_ONE_BACKEND = threading.Lock()  # the default backend of ibis is one for the whole process
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeastFeatures:
+    """:class:`~pipelines.features.port.FeatureSource` over the FeatureService that a product names."""
+
+    product: Product
+    settings: Settings
+
+    def apply(self) -> None:
+        """As promised by the port; applies the whole repository, as ``feast apply`` does."""
+        workspace.apply(self.settings)
+
+    def fingerprint(self) -> str:
+        """As promised by the port; follows the files, so it needs no Feast."""
+        return workspace.definitions_fingerprint(self.settings)
+
+    def columns(self) -> tuple[Column, ...]:
+        """As promised by the port."""
+        store = workspace.open_store(self.settings)
+        views = {view.name: view for view in store.list_feature_views()}
+        return tuple(
+            Column(
+                name=field.name,
+                type=_duckdb_type(self.product, field),
+                role="feature",
+                description=_description(views[projection.name], field.name),
+            )
+            for projection in self._service(store).feature_view_projections
+            for field in projection.features
+        )
+
+    def training(self, examples: pa.Table) -> pa.Table:
+        """As promised by the port."""
+        names = [*self.product.table.entity.key_names, _EVENT]
+        features = self._retrieve(examples.select(names))
+        for name in features.column_names:
+            examples = examples.append_column(name, features[name])
+        return examples
+
+    def population(self, keys: pa.Table, as_of: datetime) -> pa.Table:
+        """As promised by the port."""
+        import pyarrow as pa
+
+        moments = pa.repeat(pa.scalar(as_of.astimezone(UTC), pa.timestamp("us", tz="UTC")), keys.num_rows)
+        return self.training(keys.append_column(_EVENT, moments))
+
+    def _retrieve(self, rows: pa.Table) -> pa.Table:
+        """The feature columns for each row, in the order of the rows."""
+        import pyarrow as pa
+
+        current_delivery(self.product.table.name, self.settings)  # says what to do when nothing was ingested
+        columns = self.columns()
+        store = workspace.open_store(self.settings)
+        asked = rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64())).to_pandas()
+        with _bounded_backend(self.settings):
+            job = store.get_historical_features(entity_df=asked, features=self._service(store), filter_by_created_timestamp=True)
+            found = _to_arrow(job)
+        if found.num_rows != rows.num_rows:  # cannot happen: every join of Feast's is a left join on one row per id
+            raise RuntimeError(f"Feast returned {found.num_rows} rows for {rows.num_rows}")
+        found = found.take(pa.compute.sort_indices(found, [(_ROW, "ascending")]))
+        schema = pa.schema([(column.name, _arrow_type(column.type)) for column in columns])
+        return found.select(schema.names).cast(schema)
+
+    def _service(self, store: Any) -> Any:
+        from feast.errors import FeatureServiceNotFoundException
+
+        name = self.product.table.feature_service
+        try:
+            return store.get_feature_service(name)
+        except FeatureServiceNotFoundException:
+            known = ", ".join(service.name for service in store.list_feature_services()) or "none; run 'feast apply'"
+            raise DeclarationError(
+                f"{self.product.folder.name}/table.py: PredictionTable.feature_service",
+                expected=f"a FeatureService of the repository: {known}",
+                found=repr(name),
+                fix="Name one of them, or declare it in features.py.",
+            ) from None
+
+
+def _to_arrow(job: Any) -> pa.Table:
+    with warnings.catch_warnings():
+        # ibis 12 calls DuckDB 2 by the old name of the method.
+        warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
+        return job.to_arrow()
+
+
+@contextmanager
+def _bounded_backend(settings: Settings) -> Iterator[None]:
+    """Give Feast's queries a DuckDB of their own with our limits; by itself it would take the whole machine."""
+    import ibis
+
+    with _ONE_BACKEND, tempfile.TemporaryDirectory() as spill:
+        before = ibis.options.default_backend
+        backend = ibis.duckdb.connect(memory_limit=settings.memory_limit, threads=settings.threads, temp_directory=spill)
+        ibis.set_backend(backend)
+        try:
+            yield
+        finally:
+            ibis.options.default_backend = before
+            backend.disconnect()
+
+
+def _duckdb_type(product: Product, field: Any) -> str:
+    kind = field.dtype.to_value_type().name
+    if kind not in _TYPES:
+        raise DeclarationError(
+            f"{product.folder.name}/features.py: Field '{field.name}'.dtype",
+            expected="a number, a truth value or a string",
+            found=kind.lower(),
+            fix="Turn it into one in the dataset's SQL.",
+        )
+    return _TYPES[kind]
+
+
+def _description(view: Any, feature: str) -> str:
+    return next((field.description for field in view.features if field.name == feature), "")
+
+
+def _arrow_type(kind: str) -> pa.DataType:
+    import pyarrow as pa
+
+    return {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "VARCHAR": pa.string()}[kind]
