@@ -1,0 +1,179 @@
+"""Taking a staged version over: sorted, indexed, hashed, fsynced, renamed. Then it never changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import file_digest
+from pathlib import Path
+
+from batch_scoring.codec import to_pretty_json
+from batch_scoring.declare import TableName
+from batch_scoring.domain import (
+    EXPLANATION_INDEX,
+    EXPLANATIONS,
+    FEATURES,
+    INDEX,
+    MANIFEST,
+    MODEL,
+    PREDICTIONS,
+    FileFact,
+    Manifest,
+    Staged,
+    VersionId,
+)
+from batch_scoring.store.files import Files, plain_errors, take_flock
+from batch_scoring.store.index import write_index
+from batch_scoring.store.layout import (
+    BUILDING,
+    SUMS,
+    Store,
+    folder_name,
+    is_table_name,
+    numbers_in,
+    read_current,
+    unknown_table,
+    version_folder,
+    versions_folder,
+)
+
+SPILL = "spill"
+
+
+def build_version(store: Store, staged: Staged, *, memory_limit: str = "2GB", threads: int = 2) -> Manifest:
+    """Store a draft as the next version of its table. Publishing it is another step.
+
+    The staged Parquet files may be in any row order; the same rows and the same version number give the same bytes.
+    A version that failed its gates is stored too, for the record, as long as it is well formed.
+
+    Args:
+        memory_limit: of DuckDB while sorting; beyond it, it spills into the version's own folder.
+
+    Raises:
+        StoreCorrupt: the staged files disagree with each other or with the draft: columns, rows, or keys that are
+            null or repeated. Nothing is stored then.
+        StoreUnavailable: there is no store, it cannot be written, or the disk is full.
+    """
+    draft = staged.draft
+    if not is_table_name(draft.table):
+        raise unknown_table(store.root, draft.table)
+    with plain_errors(store.root):
+        read_current(store.root)  # says so when there is no store
+        with _claimed(store, draft.table) as (version, folder):
+            facts = _fill(store.files, staged, version, folder, memory_limit=memory_limit, threads=threads)
+            manifest = Manifest(version=version, draft=draft, files=facts)
+            store.files.write(folder / MANIFEST, to_pretty_json(manifest))
+            seal(store.files, folder, facts, MANIFEST)
+            store.files.rename(folder, version_folder(store.root, draft.table, version))
+            store.files.sync_folder(folder.parent)
+    return manifest
+
+
+def seal(files: Files, folder: Path, facts: tuple[FileFact, ...], *unhashed: str) -> None:
+    """Make a finished folder durable: checksums of every file, each synced and made read-only, then the folder.
+
+    Args:
+        facts: the files already hashed. unhashed: the rest.
+    """
+    known = {fact.name: fact.sha256 for fact in facts}
+    known.update((name, digest(folder / name)) for name in unhashed)
+    lines = "".join(f"{known[name]}  {name}\n" for name in sorted(known))
+    files.write(folder / SUMS, lines.encode("ascii"))
+    for name in (*sorted(known), SUMS):
+        files.sync(folder / name)
+        files.protect(folder / name)
+    files.sync_folder(folder)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _claimed(store: Store, table: TableName) -> Iterator[tuple[VersionId, Path]]:
+    """Claim the next number by creating its building folder; remove the folder again if the build fails.
+
+    The folder is flocked while its builder lives, which is how ``repair`` tells rubbish from work in progress.
+    """
+    parent = versions_folder(store.root, table)
+    for folder in (parent.parent, parent):
+        if not folder.is_dir():
+            _make_durable_folder(store.files, folder)
+    number = _next_number(store, table)
+    while True:
+        folder = parent / f"{BUILDING}{folder_name(number)}"
+        try:
+            store.files.make_folder(folder)
+        except FileExistsError:
+            number += 1
+            continue
+        if not version_folder(store.root, table, VersionId(number)).exists():
+            break
+        store.files.remove_folder(folder)  # somebody finished that number between the listing and the claim
+        number += 1
+    handle = take_flock(folder, exclusive=True)
+    try:
+        yield VersionId(number), folder
+    except BaseException:
+        _discard(store.files, folder)
+        raise
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _make_durable_folder(files: Files, folder: Path) -> None:
+    try:
+        files.make_folder(folder)
+    except FileExistsError:  # another build of the same new table came first
+        return
+    files.sync_folder(folder.parent)
+
+
+def _discard(files: Files, folder: Path) -> None:
+    """Best effort: the disk may be refusing everything; ``repair`` finishes the job."""
+    try:
+        files.remove_tree(folder)
+    except OSError:
+        return
+
+
+def _next_number(store: Store, table: TableName) -> int:
+    """One more than any number ever mentioned, so that a number never means two things."""
+    parent = versions_folder(store.root, table)
+    mentioned = [0, *numbers_in(parent), *numbers_in(parent, BUILDING)]
+    served = read_current(store.root).tables.get(table)
+    if served is not None:
+        mentioned += [number for number in (served.live, served.shadow, *served.barred) if number is not None]
+    return max(mentioned) + 1
+
+
+def _fill(
+    files: Files, staged: Staged, version: VersionId, folder: Path, *, memory_limit: str, threads: int
+) -> tuple[FileFact, ...]:
+    """Write everything but the manifest into a building folder."""
+    from batch_scoring.store.sorting import check_rows, connect, copy_sorted, explanation_rows, prediction_rows, shape_of
+
+    def copy(path: Path) -> None:
+        copy_sorted(con, shape, path.name, path)
+
+    def index(path: Path) -> None:
+        rows = prediction_rows if path.name == INDEX else explanation_rows
+        written = write_index(path, rows(con, shape, folder, long=False), ordered=True)
+        if written < staged.draft.rows:
+            write_index(path, rows(con, shape, folder, long=True), ordered=False)
+
+    with connect(folder / SPILL, memory_limit=memory_limit, threads=threads) as con:
+        shape = shape_of(con, staged, version)
+        for name in (PREDICTIONS, EXPLANATIONS, FEATURES):
+            files.produce(folder / name, copy)
+        check_rows(con, shape, folder)
+        for name in (INDEX, EXPLANATION_INDEX):
+            files.produce(folder / name, index)
+    files.remove_tree(folder / SPILL)
+    files.write(folder / MODEL, (staged.folder / MODEL).read_bytes())
+    names = (PREDICTIONS, EXPLANATIONS, FEATURES, MODEL, INDEX, EXPLANATION_INDEX)
+    return tuple(FileFact(name=name, bytes=(folder / name).stat().st_size, sha256=digest(folder / name)) for name in names)

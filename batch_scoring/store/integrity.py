@@ -1,0 +1,311 @@
+"""Proving that a store holds what it promises, and putting it back in order.
+
+:func:`verify` only reads. :func:`repair` removes rubbish and rebuilds what can be derived; it never touches a version
+that is served.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch_scoring.domain import MANIFEST, Release, ReleaseId
+from batch_scoring.errors import NotFound, StoreCorrupt, StoreError
+from batch_scoring.store.build import digest, seal
+from batch_scoring.store.files import no_store, plain_errors, take_flock
+from batch_scoring.store.layout import (
+    BUILDING,
+    CATALOG,
+    CURRENT,
+    LOCK,
+    NEXT,
+    RELEASE,
+    RELEASES,
+    SUMS,
+    TABLES,
+    VERSIONS,
+    Store,
+    folder_name,
+    is_table_name,
+    numbers_in,
+    read_current,
+    read_manifest,
+    read_release,
+    release_folder,
+    releases_folder,
+    table_names,
+    version_folder,
+    version_ids,
+    versions_folder,
+    walk_back,
+)
+from batch_scoring.store.lock import held
+
+STATE = "state.db"
+"""What people wrote, beside the versions; not this module's to judge."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        path: relative to the store. harmless: rubbish that ``repair`` removes and no reader ever sees.
+    """
+
+    path: str
+    problem: str
+    fix: str
+    harmless: bool = False
+
+
+_REPAIR = "Run 'foretable repair'."
+
+
+def verify(store: Store, progress: Progress | None = None) -> tuple[Finding, ...]:
+    """Re-hash every file and follow every pointer. Reads only; publishes may go on meanwhile.
+
+    Args:
+        progress: told what is being checked.
+
+    Raises:
+        StoreUnavailable: there is no store, or it cannot be read.
+    """
+    root = store.root
+    with plain_errors(root):
+        if not (root / RELEASES).is_dir():
+            raise no_store(root)
+        say = progress or (lambda _: None)
+        return (*_check_pointer(root), *_check_names(root), *_check_releases(root, say), *_check_versions(root, say))
+
+
+def _check_pointer(root: Path) -> Iterator[Finding]:
+    if not os.path.lexists(root / CURRENT):
+        yield Finding(path=CURRENT, problem="there is no pointer to the current release", fix=_REPAIR)
+        return
+    try:
+        release = read_current(root)
+    except (StoreError, OSError) as error:
+        yield Finding(path=CURRENT, problem=f"does not lead to a release ({error})", fix=_REPAIR)
+        return
+    for table, served in release.tables.items():
+        for channel, version in (("live", served.live), ("shadow", served.shadow)):
+            if version is not None and not version_folder(root, table, version).is_dir():
+                path = str(version_folder(root, table, version).relative_to(root))
+                yield Finding(path=path, problem=f"the {channel} version is missing", fix=_rollback(table))
+
+
+def _rollback(table: str) -> str:
+    return f"Roll back with 'foretable rollback {table} --reason …'."
+
+
+def _check_names(root: Path) -> Iterator[Finding]:
+    """Names that the store did not give."""
+    known = {CURRENT, LOCK, RELEASES, TABLES}
+    for path in sorted(root.iterdir()):
+        if path.name == NEXT:
+            yield _rubbish(root, path)
+        elif path.name not in known and not path.name.startswith(STATE):
+            yield _foreign(root, path)
+    yield from _check_folder_names(root, releases_folder(root))
+    for path in sorted((root / TABLES).iterdir()):
+        if not is_table_name(path.name) or not path.is_dir():
+            yield _foreign(root, path)
+            continue
+        yield from (_foreign(root, inner) for inner in sorted(path.iterdir()) if inner.name != VERSIONS)
+        yield from _check_folder_names(root, path / VERSIONS)
+
+
+def _check_folder_names(root: Path, parent: Path) -> Iterator[Finding]:
+    known = {folder_name(number) for number in numbers_in(parent)}
+    building = {f"{BUILDING}{folder_name(number)}" for number in numbers_in(parent, BUILDING)}
+    for path in sorted(parent.iterdir()) if parent.is_dir() else ():
+        if path.name in building:
+            if not _is_busy(path):
+                yield _rubbish(root, path)
+        elif path.name not in known:
+            yield _foreign(root, path)
+
+
+def _is_busy(folder: Path) -> bool:
+    """Whether a live process is building in a folder."""
+    try:
+        handle = take_flock(folder, exclusive=False)
+    except FileNotFoundError:  # it has just finished
+        return True
+    if handle is None:
+        return True
+    os.close(handle)
+    return False
+
+
+def _rubbish(root: Path, path: Path) -> Finding:
+    return Finding(
+        path=str(path.relative_to(root)),
+        problem="left over by a process that did not finish; nothing reads it",
+        fix="Run 'foretable repair' to remove it.",
+        harmless=True,
+    )
+
+
+def _foreign(root: Path, path: Path) -> Finding:
+    return Finding(path=str(path.relative_to(root)), problem="the store did not put it there", fix="Move it out of the store.")
+
+
+def _check_releases(root: Path, say: Progress) -> Iterator[Finding]:
+    try:
+        chain = tuple(release.id for release in walk_back(root, read_current(root)))
+    except (StoreError, OSError):
+        chain = ()
+    for number in numbers_in(releases_folder(root)):
+        release = ReleaseId(number)
+        say(f"release {number}")
+        folder = release_folder(root, release)
+        if chain and number not in chain and number > chain[0]:
+            yield _rubbish(root, folder)
+            continue
+        optional = () if chain and number == chain[0] else (CATALOG,)
+        fix = "Run 'foretable repair' to rebuild the catalog." if number in chain[:1] else "Restore it from a backup."
+        yield from _check_sums(root, folder, (RELEASE, CATALOG), optional, fix)
+    if chain and chain[-1] != 1:
+        path = str(release_folder(root, chain[-1]).relative_to(root))
+        yield Finding(
+            path=path, problem="the release before it cannot be read, so history ends here", fix="Restore it from a backup."
+        )
+
+
+def _check_versions(root: Path, say: Progress) -> Iterator[Finding]:
+    for table in table_names(root):
+        for version in version_ids(root, table):
+            say(f"version {version} of '{table}'")
+            folder = version_folder(root, table, version)
+            try:
+                manifest = read_manifest(root, table, version)
+            except NotFound:  # pruned meanwhile
+                continue
+            except StoreCorrupt as error:
+                yield Finding(path=str(folder.relative_to(root)), problem=str(error), fix=_rollback(table))
+                continue
+            names = (MANIFEST, *(fact.name for fact in manifest.files))
+            yield from _check_sums(root, folder, names, (), _rollback(table))
+            recorded = _read_sums(folder)
+            for fact in manifest.files:
+                if recorded.get(fact.name, fact.sha256) != fact.sha256:
+                    path = str((folder / fact.name).relative_to(root))
+                    yield Finding(path=path, problem=f"manifest and {SUMS} disagree about it", fix=_rollback(table))
+
+
+def _check_sums(root: Path, folder: Path, names: tuple[str, ...], optional: tuple[str, ...], fix: str) -> Iterator[Finding]:
+    """Compare a finished folder with its checksums, byte for byte, and with the names that belong there."""
+
+    def finding(name: str, problem: str) -> Finding:
+        return Finding(path=str((folder / name).relative_to(root)), problem=problem, fix=fix)
+
+    recorded = _read_sums(folder)
+    for name in names:
+        path = folder / name
+        if not path.exists():
+            if name not in optional:
+                yield finding(name, "is missing")
+        elif name not in recorded:
+            yield finding(SUMS, f"holds no checksum of {name}")
+        elif digest(path) != recorded[name]:
+            yield finding(name, f"does not have the recorded checksum (now {path.stat().st_size:,} bytes)")
+    for path in sorted(folder.iterdir()):
+        if path.name not in (*names, SUMS):
+            yield _foreign(root, path)
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    try:
+        lines = (folder / SUMS).read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
+
+
+def repair(store: Store) -> tuple[str, ...]:
+    """Remove rubbish, point ``current`` at the newest whole release if it leads nowhere, rebuild a damaged catalog.
+
+    Never touches a version or a release that was acknowledged.
+
+    Returns:
+        What was done, one sentence each.
+
+    Raises:
+        StoreUnavailable: there is no store, or it cannot be written.
+        StoreCorrupt: no release is left that could be served.
+        StoreLocked: somebody is publishing.
+    """
+    root = store.root
+    with plain_errors(root):
+        if not (root / RELEASES).is_dir():
+            raise no_store(root)
+        with held(store, "repair the store"):
+            return (*_restore_pointer(store), *_remove_rubbish(store), *_restore_catalog(store))
+
+
+def _restore_pointer(store: Store) -> Iterator[str]:
+    from batch_scoring.store.releases import flip
+
+    root = store.root
+    try:
+        read_current(root)
+    except (StoreError, OSError):
+        for number in reversed(numbers_in(releases_folder(root))):
+            folder = release_folder(root, ReleaseId(number))
+            if not any(_check_sums(root, folder, (RELEASE,), (), "")) or _is_readable(root, ReleaseId(number)):
+                flip(store.files, root, folder)
+                store.files.sync_folder(root)
+                yield f"current points at release {number} again."
+                return
+        raise StoreCorrupt(
+            f"store {root}", expected="at least one whole release", found="none", fix="Restore the store from a backup."
+        ) from None
+
+
+def _is_readable(root: Path, release: ReleaseId) -> bool:
+    try:
+        read_release(root, release)
+    except StoreCorrupt:
+        return False
+    return True
+
+
+def _remove_rubbish(store: Store) -> Iterator[str]:
+    root = store.root
+    current = read_current(root)
+    doomed = [root / NEXT] if os.path.lexists(root / NEXT) else []
+    doomed += [release_folder(root, ReleaseId(number)) for number in numbers_in(releases_folder(root)) if number > current.id]
+    for parent in (releases_folder(root), *(versions_folder(root, table) for table in table_names(root))):
+        doomed += [parent / f"{BUILDING}{folder_name(number)}" for number in numbers_in(parent, BUILDING)]
+    for path in doomed:
+        if path.name.startswith(BUILDING) and _is_busy(path):
+            continue
+        store.files.remove_tree(path)
+        store.files.sync_folder(path.parent)
+        yield f"removed {path.relative_to(root)}."
+
+
+def _restore_catalog(store: Store) -> Iterator[str]:
+    root = store.root
+    current: Release = read_current(root)
+    folder = release_folder(root, current.id)
+    if not any(_check_sums(root, folder, (RELEASE, CATALOG), (), "")):
+        return
+    from batch_scoring.store.catalog import write_catalog
+
+    aside = folder.with_name(f"{BUILDING}{folder.name}")
+    store.files.make_folder(aside)
+    store.files.write(aside / RELEASE, (folder / RELEASE).read_bytes())
+    store.files.produce(aside / CATALOG, lambda path: write_catalog(path, root, current))
+    seal(store.files, aside, (), RELEASE, CATALOG)
+    for name in (CATALOG, RELEASE, SUMS):
+        store.files.replace(aside / name, folder / name)
+    store.files.sync_folder(folder)
+    store.files.remove_tree(aside)
+    yield f"rebuilt the catalog of release {current.id}."

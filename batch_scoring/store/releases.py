@@ -1,0 +1,310 @@
+"""Changing what is live: one release and one flip, under a lock, compared with what was there.
+
+:func:`publish` and :func:`rollback` decide on values first (:func:`_admit`, :func:`_target`) and then commit through
+:func:`commit`, the only function that moves ``current``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from batch_scoring.codec import to_pretty_json
+from batch_scoring.declare import TableName
+from batch_scoring.domain import Action, Channel, Manifest, Release, ReleaseId, Served, VersionId
+from batch_scoring.errors import GateFailed, StoreConflict, StoreCorrupt, UnknownVersion
+from batch_scoring.store.build import seal
+from batch_scoring.store.files import Files, plain_errors
+from batch_scoring.store.layout import (
+    BUILDING,
+    CATALOG,
+    CURRENT,
+    NEXT,
+    RELEASE,
+    RELEASES,
+    TABLES,
+    Store,
+    check_sizes,
+    folder_name,
+    has_its_files,
+    numbers_in,
+    read_current,
+    read_manifest,
+    release_folder,
+    releases_folder,
+)
+from batch_scoring.store.lock import held, locked
+from batch_scoring.store.retention import last_live
+
+
+def create_store(store: Store, *, who: str, when: datetime) -> Release:
+    """Make an empty store with release 1, or return the current release of one that is there.
+
+    Raises:
+        StoreUnavailable: the folder cannot be written.
+        StoreLocked: somebody else is creating or publishing.
+    """
+    root = store.root
+    with plain_errors(root):
+        if (root / CURRENT).is_symlink():
+            return read_current(root)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (root, root / RELEASES, root / TABLES):
+            if not folder.is_dir():
+                store.files.make_folder(folder)
+                store.files.sync_folder(folder.parent)
+        with held(store, "create the store"):
+            if (root / CURRENT).is_symlink():
+                return read_current(root)
+            first = Release(
+                id=ReleaseId(1), previous=None, tables={}, action=Action(kind="create"), who=who, when=when, why="the empty store"
+            )
+            return commit(store, first)
+
+
+def publish(
+    store: Store,
+    table: TableName,
+    version: VersionId,
+    *,
+    who: str,
+    when: datetime,
+    why: str,
+    expected: ReleaseId | None = None,
+    channel: Channel = "live",
+    scheduled: bool = False,
+    force: bool = False,
+) -> Release:
+    """Make a stored version live (or the shadow) in a new release. One that is so already changes nothing.
+
+    Args:
+        expected: refuse if the current release is another one.
+        scheduled: nobody is watching: refuse what is not newer (as-of) than the live version.
+        force: lift the bar of a version that was rolled back; needs a reason. It never passes a failed gate.
+
+    Returns:
+        The release that serves it, durable on disk.
+
+    Raises:
+        UnknownTable, UnknownVersion: it was never built, or is no longer kept.
+        GateFailed: it is unjudged or failed a gate. Live is untouched.
+        StoreConflict: not the expected release; barred; not newer; force without a reason.
+        StoreCorrupt: its files are not what its manifest says.
+        StoreLocked, StoreUnavailable: as they say.
+    """
+    with plain_errors(store.root), locked(store, f"publish version {version} of '{table}'"):
+        current = read_current(store.root)
+        _require_expected(current, expected)
+        served = current.tables.get(table, Served())
+        if version == (served.live if channel == "live" else served.shadow):
+            store.files.sync_folder(store.root)  # the flip may have been somebody's last act before a failed fsync
+            return current
+        manifest = read_manifest(store.root, table, version)
+        _admit(manifest, served, why=why, force=force)
+        if scheduled:
+            _require_newer(store.root, manifest, served)
+        check_sizes(store.root, manifest)
+        after = _after_publish(served, version, channel)
+        before = served.live if channel == "live" else served.shadow
+        action = Action(kind="publish", table=table, channel=channel, from_version=before, to_version=version)
+        return commit(store, _next(store, current, table, after, action, who=who, when=when, why=why))
+
+
+def rollback(
+    store: Store,
+    table: TableName,
+    *,
+    to: VersionId | None = None,
+    who: str,
+    when: datetime,
+    why: str,
+    expected: ReleaseId | None = None,
+) -> Release:
+    """Serve an earlier good version again, and bar the one that is live from scheduled publishes.
+
+    The files of the version rolled back from are not looked at, so this works when they are corrupt.
+
+    Args:
+        to: a kept version that was live before; by default the one that was live before this one, leaving out barred,
+            pruned and damaged ones. Naming the version that is live already changes nothing.
+
+    Raises:
+        UnknownTable, UnknownVersion: nothing is live; ``to`` is not kept; nothing is left to roll back to.
+        StoreConflict: not the expected release; ``to`` is barred or was never live.
+        StoreCorrupt: the files of ``to`` are not what its manifest says.
+        StoreLocked, StoreUnavailable: as they say.
+    """
+    with plain_errors(store.root), locked(store, f"roll back '{table}'"):
+        current = read_current(store.root)
+        _require_expected(current, expected)
+        served = current.tables.get(table, Served())
+        if served.live is None:
+            raise UnknownVersion(
+                f"rollback of '{table}'",
+                expected="a live version",
+                found="none",
+                fix="Publish a version first; see 'foretable versions'.",
+            )
+        if to == served.live:
+            store.files.sync_folder(store.root)
+            return current
+        target = _target(store.root, current, table, served, to)
+        after = replace(served, live=target, barred=tuple(sorted({*served.barred, served.live})))
+        action = Action(kind="rollback", table=table, from_version=served.live, to_version=target)
+        return commit(store, _next(store, current, table, after, action, who=who, when=when, why=why))
+
+
+def commit(store: Store, release: Release) -> Release:
+    """Write a release folder, make it durable and flip ``current`` to it. The caller holds the lock.
+
+    When this returns, the release survives a power cut. When it raises, ``current`` still names the release before,
+    unless the very last step, making the flip durable, is what failed.
+    """
+    from batch_scoring.store.catalog import write_catalog
+
+    files, parent = store.files, releases_folder(store.root)
+    for left in numbers_in(parent, BUILDING):  # of a publish that was killed: the lock says nobody is writing it
+        files.remove_tree(parent / f"{BUILDING}{folder_name(left)}")
+    building, folder = parent / f"{BUILDING}{folder_name(release.id)}", release_folder(store.root, release.id)
+    try:
+        files.make_folder(building)
+        files.write(building / RELEASE, to_pretty_json(release))
+        files.produce(building / CATALOG, lambda path: write_catalog(path, store.root, release))
+        seal(files, building, (), RELEASE, CATALOG)
+        files.rename(building, folder)
+        files.sync_folder(parent)
+        flip(files, store.root, folder)
+    except BaseException:
+        _undo(store, building, folder)
+        raise
+    files.sync_folder(store.root)
+    return release
+
+
+def flip(files: Files, root: Path, folder: Path) -> None:
+    """Point ``current`` at a release folder in one atomic step. Durable once ``root`` is synced."""
+    link = root / NEXT
+    if link.is_symlink():
+        files.remove(link)
+    files.link(link, f"{RELEASES}/{folder.name}")
+    files.replace(link, root / CURRENT)
+
+
+def _undo(store: Store, building: Path, folder: Path) -> None:
+    """Best effort after a failure before the flip; ``repair`` finishes what this cannot."""
+    try:
+        if (store.root / CURRENT).is_symlink() and (store.root / CURRENT).resolve() == folder.resolve():
+            return
+        for left in (store.root / NEXT, building, folder):
+            store.files.remove_tree(left)
+    except OSError:
+        return
+
+
+def _next(
+    store: Store, current: Release, table: TableName, served: Served, action: Action, *, who: str, when: datetime, why: str
+) -> Release:
+    tables: Mapping[TableName, Served] = {**current.tables, table: served}
+    number = max(current.id, *numbers_in(releases_folder(store.root))) + 1
+    return Release(id=ReleaseId(number), previous=current.id, tables=tables, action=action, who=who, when=when, why=why)
+
+
+def _after_publish(served: Served, version: VersionId, channel: Channel) -> Served:
+    barred = tuple(number for number in served.barred if number != version)
+    if channel == "shadow":
+        return replace(served, shadow=version, barred=barred)
+    return Served(live=version, shadow=None if served.shadow == version else served.shadow, barred=barred)
+
+
+def _require_expected(current: Release, expected: ReleaseId | None) -> None:
+    if expected is not None and expected != current.id:
+        raise StoreConflict(
+            "publish",
+            expected=f"release {expected}",
+            found=f"{current.id}",
+            fix="Somebody published first: look at it and run this again.",
+        )
+
+
+def _admit(manifest: Manifest, served: Served, *, why: str, force: bool) -> None:
+    """Refuse a version that must not be served."""
+    subject = f"version {manifest.version} of '{manifest.draft.table}'"
+    gates = manifest.draft.gates
+    if not gates:
+        raise GateFailed(
+            subject, expected="the verdicts of its gates", found="none", fix="Judge it before it is published; live is untouched."
+        )
+    failed = [gate for gate in gates if not gate.passed]
+    if failed:
+        seen = "; ".join(
+            f"{gate.gate} (observed {_number(gate.observed)}, limit {gate.limit:g}): {gate.message}" for gate in failed
+        )
+        raise GateFailed(
+            subject, expected="every gate passed", found=seen, fix="Live is untouched; correct the data or the gate."
+        )
+    if force and not why.strip():
+        raise StoreConflict(subject, expected="a reason for --force", found="none", fix="Say why with --reason.")
+    if manifest.version in served.barred and not force:
+        raise StoreConflict(
+            subject,
+            expected="a version that was not rolled back",
+            found="one that was",
+            fix=f"Lift the bar with 'foretable publish {manifest.draft.table} {manifest.version} --force --reason …'.",
+        )
+
+
+def _number(observed: float | None) -> str:
+    return "nothing" if observed is None else f"{observed:.6g}"
+
+
+def _require_newer(root: Path, manifest: Manifest, served: Served) -> None:
+    if served.live is None:
+        return
+    try:
+        live = read_manifest(root, manifest.draft.table, served.live).draft.as_of
+    except (UnknownVersion, StoreCorrupt):
+        return  # a damaged live version must not keep a good new one out
+    if manifest.draft.as_of <= live:
+        raise StoreConflict(
+            f"scheduled publish of version {manifest.version} of '{manifest.draft.table}'",
+            expected=f"an as-of after that of live version {served.live}, {live:%Y-%m-%d %H:%M} UTC",
+            found=f"{manifest.draft.as_of:%Y-%m-%d %H:%M} UTC",
+            fix="Publish it by hand with 'foretable publish' if it shall replace the live one.",
+        )
+
+
+def _target(root: Path, current: Release, table: TableName, served: Served, to: VersionId | None) -> VersionId:
+    """The version to roll back to."""
+    earlier = last_live(root, current, table)
+    if to is None:
+        for version in earlier:
+            if version != served.live and version not in served.barred and _is_whole(root, table, version):
+                return version
+        raise UnknownVersion(
+            f"rollback of '{table}'",
+            expected=f"an earlier good version than {served.live}",
+            found="none that is kept, whole and not barred",
+            fix="See 'foretable versions'; name one with --to, or publish one with --force.",
+        )
+    manifest = read_manifest(root, table, to)
+    command = f"Use 'foretable publish {table} {to} --force --reason …' if you mean it."
+    if to in served.barred:
+        raise StoreConflict(
+            f"rollback of '{table}' to {to}", expected="a version that was not rolled back", found="one that was", fix=command
+        )
+    if to not in earlier:
+        raise StoreConflict(
+            f"rollback of '{table}' to {to}", expected="a version that was live before", found="one that never was", fix=command
+        )
+    check_sizes(root, manifest)
+    return to
+
+
+def _is_whole(root: Path, table: TableName, version: VersionId) -> bool:
+    try:
+        manifest = read_manifest(root, table, version)
+    except (UnknownVersion, StoreCorrupt):
+        return False
+    return manifest.passed and has_its_files(root, manifest)
