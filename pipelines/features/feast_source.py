@@ -80,9 +80,11 @@ class FeastFeatures:
         columns = self.columns()
         store = workspace.open_store(self.settings)
         asked = rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64())).to_pandas()
-        with _bounded_backend(self.settings):
+        with _bounded_backend(self.settings), warnings.catch_warnings():
+            # ibis 12 calls a method of DuckDB 2 by its old name.
+            warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
             job = store.get_historical_features(entity_df=asked, features=self._service(store), filter_by_created_timestamp=True)
-            found = _to_arrow(job)
+            found = job.to_arrow()
         if found.num_rows != rows.num_rows:  # cannot happen: every join of Feast's is a left join on one row per id
             raise RuntimeError(f"Feast returned {found.num_rows} rows for {rows.num_rows}")
         found = found.take(pa.compute.sort_indices(found, [(_ROW, "ascending")]))
@@ -103,13 +105,6 @@ class FeastFeatures:
                 found=repr(name),
                 fix="Name one of them, or declare it in features.py.",
             ) from None
-
-
-def _to_arrow(job: Any) -> pa.Table:
-    with warnings.catch_warnings():
-        # ibis 12 calls DuckDB 2 by the old name of the method.
-        warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
-        return job.to_arrow()
 
 
 @contextmanager

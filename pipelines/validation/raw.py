@@ -101,7 +101,8 @@ def _checked(frame: pl.DataFrame, schema: Any) -> tuple[pl.DataFrame, tuple[Prob
         return frame, problems
     if not frame.height:
         return frame, (Problem(column="", check="has rows", rows="none"),)
-    types = {name: column.dtype.type for name, column in schema.columns.items() if name in frame.columns}
+    kinds = {name: column.dtype.type for name, column in schema.columns.items() if name in frame.columns}
+    types = {name: kind() if isinstance(kind, type) else kind for name, kind in kinds.items()}
     frame, problems = typed(frame, types)
     if problems:
         return frame, problems
