@@ -120,8 +120,11 @@ def register_raw(con: duckdb.DuckDBPyConnection, checked: CheckedFile) -> None:
     con.unregister("_raw")
 
 
-def derive(con: duckdb.DuckDBPyConnection, product: Product, dataset: Dataset) -> None:
+def derive(con: duckdb.DuckDBPyConnection, product: Product, dataset: Dataset) -> dict[str, str]:
     """Run a dataset's SQL into the table of its name and hold it to the contract of :class:`Dataset`.
+
+    Returns:
+        Its columns with their DuckDB types.
 
     Raises:
         DeclarationError: the SQL does not run, or lacks a column of the contract.
@@ -141,6 +144,7 @@ def derive(con: duckdb.DuckDBPyConnection, product: Product, dataset: Dataset) -
                 fix="Return it from the query.",
             )
     _require_sound(con, dataset, tuple(needed))
+    return types
 
 
 def _require_sound(con: duckdb.DuckDBPyConnection, dataset: Dataset, columns: tuple[str, ...]) -> None:

@@ -35,19 +35,15 @@ def labelled_examples(product: Product, settings: Settings) -> pa.Table:
         DeclarationError: the SQL does not run, or lacks a column.
         DataRejected: a null, a label that is not 0 or 1, or one example twice.
     """
-    label, keys = product.table.label, product.table.entity.keys
-    wanted = {
-        **{key.name: _TYPES[key.type] for key in keys},
-        "event_timestamp": "TIMESTAMPTZ",
-        "label": "TINYINT",
-        "label_known_at": "TIMESTAMPTZ",
-    }
-    order = ", ".join(quoted(name) for name in ("event_timestamp", *product.table.entity.key_names))
     with _delivered(product, settings) as (con, _):
-        examples = _ask(con, product, label.sql, wanted, order, {})
-        _require_sound(con, product, label.sql, ("event_timestamp", *product.table.entity.key_names), "label NOT IN (0, 1)")
+        examples = ask_labels(con, product)
     if not examples.num_rows:
-        raise NoData(f"examples of '{product.table.name}'", expected="at least one", found="none", fix=f"Look into {label.sql}.")
+        raise NoData(
+            f"examples of '{product.table.name}'",
+            expected="at least one",
+            found="none",
+            fix=f"Look into {product.table.label.sql}.",
+        )
     return examples
 
 
@@ -62,11 +58,8 @@ def population(product: Product, settings: Settings, as_of: datetime) -> pa.Tabl
         DeclarationError: the SQL does not run, or lacks a key column.
         DataRejected: a null key, or one entity twice.
     """
-    path, keys = product.table.population, product.table.entity.keys
-    wanted = {key.name: _TYPES[key.type] for key in keys}
     with _delivered(product, settings) as (con, delivery):
-        entities = _ask(con, product, path, wanted, _canonical(keys), {"as_of": as_of})
-        _require_sound(con, product, path, product.table.entity.key_names, "false")
+        entities = ask_population(con, product, as_of)
     if not entities.num_rows:
         raise NoData(
             f"population of '{product.table.name}' as of {as_of:%Y-%m-%d %H:%M %Z}",
@@ -74,6 +67,30 @@ def population(product: Product, settings: Settings, as_of: datetime) -> pa.Tabl
             found="none",
             fix=f"Choose a day that the data covers: {_covered(product, delivery)}.",
         )
+    return entities
+
+
+def ask_labels(con: duckdb.DuckDBPyConnection, product: Product) -> pa.Table:
+    """:func:`labelled_examples` of a database that holds the product's datasets, whatever it finds there."""
+    path, entity = product.table.label.sql, product.table.entity
+    wanted = {
+        **{key.name: _TYPES[key.type] for key in entity.keys},
+        "event_timestamp": "TIMESTAMPTZ",
+        "label": "TINYINT",
+        "label_known_at": "TIMESTAMPTZ",
+    }
+    unique = ("event_timestamp", *entity.key_names)
+    examples = _ask(con, product, path, wanted, ", ".join(quoted(name) for name in unique), {})
+    _require_sound(con, product, path, (*unique, "label_known_at"), unique, "label IS NULL OR label NOT IN (0, 1)")
+    return examples
+
+
+def ask_population(con: duckdb.DuckDBPyConnection, product: Product, as_of: datetime) -> pa.Table:
+    """:func:`population` of a database that holds the product's datasets, be it empty."""
+    path, entity = product.table.population, product.table.entity
+    wanted = {key.name: _TYPES[key.type] for key in entity.keys}
+    entities = _ask(con, product, path, wanted, _canonical(entity.keys), {"as_of": as_of})
+    _require_sound(con, product, path, entity.key_names, entity.key_names, "false")
     return entities
 
 
@@ -99,7 +116,7 @@ def _ask(
 ) -> pa.Table:
     """Answer of a SQL file, cast to the wanted columns and sorted; also left behind as the table ``_answer``."""
     with explained(product, path):
-        con.execute(f"CREATE TABLE _answer AS {product.sql(path)}", dict(parameters))
+        con.execute(f"CREATE OR REPLACE TABLE _answer AS {product.sql(path)}", dict(parameters))
     found = {column for column, *_ in con.execute("DESCRIBE _answer").fetchall()}
     if missing := [name for name in wanted if name not in found]:
         raise DeclarationError(
@@ -113,9 +130,16 @@ def _ask(
         return con.sql(f"SELECT {columns} FROM _answer ORDER BY {order}").to_arrow_table()
 
 
-def _require_sound(con: duckdb.DuckDBPyConnection, product: Product, path: str, unique: tuple[str, ...], wrong: str) -> None:
+def _require_sound(
+    con: duckdb.DuckDBPyConnection,
+    product: Product,
+    path: str,
+    filled: tuple[str, ...],
+    unique: tuple[str, ...],
+    wrong: str,
+) -> None:
     listed = ", ".join(quoted(name) for name in unique)
-    nulls = " OR ".join(f"{quoted(name)} IS NULL" for name in unique)
+    nulls = " OR ".join(f"{quoted(name)} IS NULL" for name in filled)
     counts = con.execute(
         f"SELECT count(*) FILTER ({nulls}), count(*) FILTER ({wrong}), count(*) - count(DISTINCT ({listed})) FROM _answer"
     ).fetchall()[0]

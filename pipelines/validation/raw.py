@@ -94,6 +94,12 @@ def read_raw(raw: RawFile, delivered: bytes, schema: Any) -> CheckedFile:
     return CheckedFile(raw=raw, frame=frame, bytes=len(delivered), sha256=hashlib.sha256(delivered).hexdigest())
 
 
+def column_types(schema: Any) -> dict[str, pl.DataType]:
+    """The polars type of each column of a pandera schema."""
+    kinds = {name: column.dtype.type for name, column in schema.columns.items()}
+    return {name: kind() if isinstance(kind, type) else kind for name, kind in kinds.items()}
+
+
 def _checked(frame: pl.DataFrame, schema: Any) -> tuple[pl.DataFrame, tuple[Problem, ...]]:
     from pandera.errors import SchemaErrors
 
@@ -101,8 +107,7 @@ def _checked(frame: pl.DataFrame, schema: Any) -> tuple[pl.DataFrame, tuple[Prob
         return frame, problems
     if not frame.height:
         return frame, (Problem(column="", check="has rows", rows="none"),)
-    kinds = {name: column.dtype.type for name, column in schema.columns.items() if name in frame.columns}
-    types = {name: kind() if isinstance(kind, type) else kind for name, kind in kinds.items()}
+    types = {name: kind for name, kind in column_types(schema).items() if name in frame.columns}
     frame, problems = typed(frame, types)
     if problems:
         return frame, problems
