@@ -131,7 +131,7 @@ def _explained(error: BaseException, spoken: str, repo: Path) -> BaseException:
     if isinstance(error, DeclarationError):
         return error
     reason = str(error).strip() if not isinstance(error, SystemExit) else spoken.strip()
-    found = (reason.splitlines() or [type(error).__name__])[-1]
+    found = (reason.splitlines() or [type(error).__name__])[-1].rstrip(".")
     return DeclarationError(
         f"feature repository {repo.name}",
         expected="definitions that Feast can apply",
