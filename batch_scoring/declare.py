@@ -323,12 +323,12 @@ class Model:
         colsample: share of features drawn for each tree.
     """
 
-    rounds: int = 100
-    depth: int = 5
+    rounds: int = 80
+    depth: int = 4
     learning_rate: float = 0.1
     min_child_weight: float = 10.0
     subsample: float = 0.8
-    colsample: float = 0.8
+    colsample: float = 0.5
     seed: int = 7
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ class Settings(BaseSettings):
         workspace: folder of ``foretable.toml``; never set in the file itself.
         repo: the Feast feature repository. data: ingested Parquet. landing: where files are delivered. store: the
             versioned store.
-        threads: cores used for training, scoring and explaining; part of what fixes a model byte for byte.
+        threads: cores used for training, scoring and explaining; changes no result.
         memory_limit: DuckDB's memory limit for features and builds, e.g. ``"2GB"``.
         host, port, workers: of ``foretable serve``.
         who: recorded as the actor of publishes and rollbacks; empty takes the login name.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch_scoring.errors import BadKey, ForetableError, NoData, UnknownKey
+from batch_scoring.errors import BadKey, ForetableError, UnknownKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,16 +266,15 @@ def sql(
 ) -> None:
     """Query the analysts' catalog of the current release, read-only."""
     from pipelines.catalog_query import LISTING, run_query
-    from pipelines.console import out, show_json, show_table
+    from pipelines.console import out, show_rows_as_json
 
-    settings = _settings()
-    columns, rows, path = run_query(settings.store, query or LISTING)
+    answer = run_query(_settings().store, query or LISTING, out.width)
     if json:
-        show_json([dict(zip(columns, row, strict=True)) for row in rows])
+        show_rows_as_json(answer.columns, answer.rows)
         return
-    show_table(columns, rows)
+    out.print(answer.box, markup=False)
     if query is None:
-        out.print(f"Open it yourself, read-only: {path}", markup=False)
+        out.print(f"Open it yourself, read-only: {answer.catalog}", markup=False)
 
 
 @app.command()
@@ -324,22 +323,13 @@ def demo(
 
 def main() -> None:
     """Entry point: every failure a user can cause ends as one sentence and an exit code."""
-    import click
-
-    from pipelines.console import err, exit_code, show_error
+    from pipelines.console import exit_code, show_error
 
     try:
-        code = app(standalone_mode=False)
+        app()  # ends the process itself, for usage errors too
     except ForetableError as error:
         show_error(error)
-        code = exit_code(error)
-    except click.exceptions.Abort:
-        err.print("Stopped.")
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    sys.exit(code)
+        sys.exit(exit_code(error))
 
 
 def _settings() -> Settings:
@@ -418,7 +408,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise NoData(f"day '{text}'", expected="a date as YYYY-MM-DD", found=text, fix="Write e.g. 2013-07-01.") from None
+        raise typer.BadParameter(f"'{text}' is not a day; write it as YYYY-MM-DD, e.g. 2013-07-01.") from None
 
 
 def _now() -> datetime:

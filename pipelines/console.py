@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from batch_scoring.domain import Manifest, Served, WindowScore
     from pipelines.realised import Realised
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_PIPE_WIDTH = 160
+
+# A pipe has no width of its own; 80 columns would cut tables that a file or a pager can hold.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+err = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
 
 EXIT_CODES: tuple[tuple[type[ForetableError], int], ...] = (
     (GateFailed, 3),
@@ -63,6 +66,14 @@ def show_error(error: ForetableError) -> None:
 def show_json(value: object) -> None:
     """Machine-readable output: nothing else goes to standard output then."""
     sys.stdout.write(to_pretty_json(value).decode())
+
+
+def show_rows_as_json(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Query results as a JSON list of objects, columns in the query's order."""
+    import msgspec
+
+    plain = [dict(zip(columns, row, strict=True)) for row in rows]
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n")
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:

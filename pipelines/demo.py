@@ -70,7 +70,9 @@ def demonstrate(settings: Settings, *, clock: Callable[[], datetime], keep_servi
         _look_up(demo)
     _query(demo)
     _roll_back(demo, clock)
-    out.print(f"\n[bold green]Done[/] in {time.monotonic() - begun:.0f} s. What is left on disk: {settings.store}, {settings.data}")
+    out.print(
+        f"\n[bold green]Done[/] in {time.monotonic() - begun:.0f} s. What is left on disk: {settings.store}, {settings.data}"
+    )
     _addresses(settings)
     if keep_serving:
         _serve_until_interrupted(settings)
@@ -115,10 +117,10 @@ def _replay(demo: Demo, clock: Callable[[], datetime]) -> None:
         replayed = replay(demo.product, demo.settings, source, first, last, clock=clock, on_day=on_day, progress=doing)
     if not replayed.published:
         raise GateFailed("demo", expected="at least one published version", found="none", fix=replayed.refused[0][1])
-    _show_replay(demo, replayed, time.monotonic() - begun)
+    _show_replay(replayed, time.monotonic() - begun)
 
 
-def _show_replay(demo: Demo, replayed: Replayed, seconds: float) -> None:
+def _show_replay(replayed: Replayed, seconds: float) -> None:
     newest = replayed.published[-1].draft.training
     out.print(f"\n   {seconds:.0f} s. The training window is searched in every run; the last search:")
     show_windows(newest.windows, newest.window)
@@ -130,7 +132,7 @@ def _show_replay(demo: Demo, replayed: Replayed, seconds: float) -> None:
 
 
 def _look_up(demo: Demo) -> None:
-    path, _ = _first_key(demo)
+    path = _highest(demo)
     address = f"http://{demo.settings.host}:{demo.settings.port}/v1/tables/{demo.name}/predictions/{path}"
     _say(3, "A service looks one entity up over HTTP", f"curl {address}")
     answer, etag = _get(address)
@@ -148,9 +150,9 @@ def _query(demo: Demo) -> None:
         f"FROM {demo.name} GROUP BY ALL ORDER BY ALL"
     )
     _say(5, "An analyst opens the catalog in DuckDB", f"foretable sql '{query}'")
-    columns, rows, path = run_query(demo.settings.store, query)
-    show_table(columns, rows)
-    out.print(f"   file: {path}", markup=False)
+    answer = run_query(demo.settings.store, query)
+    out.print(answer.box, markup=False)
+    out.print(f"   file: {answer.catalog}", markup=False)
 
 
 def _roll_back(demo: Demo, clock: Callable[[], datetime]) -> None:
@@ -167,10 +169,10 @@ def _roll_back(demo: Demo, clock: Callable[[], datetime]) -> None:
     out.print(f"   release {release.id}: version {served.live} is live again after {seconds * 1000:.0f} ms; barred: {barred}")
 
 
-def _first_key(demo: Demo) -> tuple[str, Release]:
-    """The entity that was scored highest."""
-    _, rows, _ = run_query(demo.settings.store, f"SELECT key FROM {demo.name} ORDER BY rank LIMIT 1")  # noqa: S608  # a declared name
-    return str(rows[0][0]), Reader(demo.settings.store).snapshot().release
+def _highest(demo: Demo) -> str:
+    """The canonical key of the entity that was scored highest."""
+    answer = run_query(demo.settings.store, f"SELECT key FROM {demo.name} ORDER BY rank LIMIT 1")  # noqa: S608  # a declared name
+    return str(answer.rows[0][0])
 
 
 @contextmanager

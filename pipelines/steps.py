@@ -54,15 +54,15 @@ def search(run: Run, progress: Progress = quiet) -> Search:
     Raises:
         NoData: too little history at this as-of.
     """
-    from pipelines.training.fit import parameters
     from pipelines.training.folds import plan_blocks
     from pipelines.training.search import choose_window, search_windows
 
     table = run.table
     data = _load(run, _examples(run))
     blocks = plan_blocks(data.events, table.schedule, table.holdout)
-    params = parameters(table.model, run.settings.threads)
-    windows = search_windows(data, table.label, blocks[1:], table.windows, table.model, params, progress)
+    windows = search_windows(
+        data, table.label, blocks[1:], table.windows, table.model, threads=run.settings.threads, progress=progress
+    )
     found = Search(windows=windows, window=choose_window(windows))
     run.file(SEARCH).write_bytes(to_json(found))
     return found
@@ -78,7 +78,7 @@ def train(run: Run, progress: Progress = quiet) -> Trained:
     found = from_json(run.file(SEARCH).read_bytes(), Search)
     examples = _examples(run)
     data = _load(run, examples)
-    params = parameters(table.model, run.settings.threads)
+    params = parameters(table.model)
     holdout_block = plan_blocks(data.events, table.schedule, table.holdout)[0]
     progress("contender on the hold-out")
     holdout = judge_on_holdout(data, table, holdout_block, found.window, params, _champion(run))

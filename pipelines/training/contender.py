@@ -17,7 +17,7 @@ from pipelines.training.baseline import forecast
 from pipelines.training.fit import TrainingData, fit
 from pipelines.training.folds import Block, in_block, in_window, known
 from pipelines.training.metrics import auc, log_loss
-from pipelines.training.search import predict
+from pipelines.training.search import both_classes, predict
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -130,12 +130,11 @@ def _scored(who: str, labels: npt.NDArray[Any], scores: npt.NDArray[np.float64],
 
 
 def _require_both_classes(data: TrainingData, rows: Mask, cutoff: datetime) -> None:
-    labels = data.labels[rows]
-    if not len(labels) or labels.min() == labels.max():
+    if not both_classes(data, rows):
         raise NoData(
             f"training rows known at {cutoff:%Y-%m-%d %H:%M} UTC",
             expected="both outcomes",
-            found=f"{len(labels)} rows with {'one outcome' if len(labels) else 'no outcome'}",
+            found=f"{int(rows.sum())} rows with one outcome at most",
             fix="Choose a later as-of, a longer window, or ingest more history.",
         )
 

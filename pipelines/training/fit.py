@@ -60,8 +60,12 @@ def learn_categories(frame: pl.DataFrame, feature: Column) -> Column:
     return replace(feature, categories=tuple(frame[feature.name].drop_nulls().unique().sort().to_list()))
 
 
-def parameters(model: Model, threads: int) -> dict[str, float | int | str]:
-    """XGBoost's parameters for a declared model. With the data and the thread count they fix every byte of the result."""
+def parameters(model: Model) -> dict[str, float | int | str]:
+    """XGBoost's parameters for a declared model: with the data they fix every byte of the result.
+
+    One thread per fit, on any machine: sums in another order would be another model. Cores are used by fitting side by
+    side, which is faster here too: 112 k rows, 45 features and 100 rounds take 1.7 s on one thread and 1.2 s on two.
+    """
     return {
         "objective": "binary:logistic",
         "tree_method": "hist",
@@ -71,7 +75,7 @@ def parameters(model: Model, threads: int) -> dict[str, float | int | str]:
         "subsample": model.subsample,
         "colsample_bytree": model.colsample,
         "seed": model.seed,
-        "nthread": threads,
+        "nthread": 1,
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,14 +13,17 @@ from batch_scoring.declare import Label, Model, Window
 from batch_scoring.domain import WindowScore
 from batch_scoring.errors import NoData
 from batch_scoring.scoring import Scorer, probability
-from pipelines.training.fit import TrainingData, fit
+from pipelines.training.fit import TrainingData, fit, parameters
 from pipelines.training.folds import Block, in_block, in_window, known
 from pipelines.training.metrics import auc, log_loss
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import optuna
 
     from pipelines.training.folds import Mask
+
+Cell = tuple[Window, Block]
 
 TIE = 1e-9
 """Mean losses closer than this are the same number; windows that hold the same rows tie exactly."""
@@ -31,13 +35,14 @@ def search_windows(
     blocks: tuple[Block, ...],
     windows: tuple[Window, ...],
     model: Model,
-    params: Mapping[str, Any],
+    threads: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[WindowScore, ...]:
     """Fit every window at every block's cut-off and score it on the block.
 
     Args:
         blocks: search blocks only, never the hold-out.
+        threads: fits at a time; each is single-threaded, so their number changes no result.
 
     Returns:
         One row per window and block, in the order they are declared and given. A window whose rows at some cut-off hold
@@ -48,32 +53,62 @@ def search_windows(
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    fitted: dict[tuple[int, bytes], npt.NDArray[np.float64]] = {}
-    usable = [block for block in blocks if _both_classes(data, known(data.events, data.known_at, label, block.cutoff))]
-    found: dict[Window, tuple[WindowScore, ...]] = {}
-
-    def objective(trial: optuna.Trial) -> float:
-        window = windows[trial.suggest_categorical("window", list(range(len(windows))))]
-        rows_of = {block: _rows(data, label, block, window) for block in usable}
-        if not all(_both_classes(data, rows) for rows in rows_of.values()):
-            raise optuna.TrialPruned
-        progress(f"window {window}")
-        scores = tuple(_score(data, block, window, rows, model, params, fitted) for block, rows in rows_of.items())
-        found[window] = scores
-        return float(np.mean([score.log_loss for score in scores]))
-
-    if usable:
-        sampler = optuna.samplers.GridSampler({"window": list(range(len(windows)))}, seed=model.seed)
-        optuna.create_study(direction="minimize", sampler=sampler).optimize(objective, n_trials=len(windows))
-    if not found:
+    usable = tuple(block for block in blocks if both_classes(data, known(data.events, data.known_at, label, block.cutoff)))
+    cells = {
+        (window, block): rows
+        for window in windows
+        for block in usable
+        if both_classes(data, rows := _rows(data, label, block, window))
+    }
+    candidates = [window for window in windows if usable and all((window, block) in cells for block in usable)]
+    if not candidates:
         raise NoData(
             "window search",
             expected="both outcomes among the labels known at each cut-off",
             found="only one, or none",
             fix="Choose a later as-of, or ingest more history.",
         )
-    return tuple(score for window in windows for score in found.get(window, ()))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=model.seed))
+    trials = {candidates[trial.params["window"]]: trial for trial in _ask(study, len(candidates))}
+    predictions = _fit_cells(data, {cell: rows for cell, rows in cells.items() if cell[0] in trials}, model, threads, progress)
+    scores = tuple(
+        _score(data, block, window, cells[window, block], predictions[window, block]) for window in candidates for block in usable
+    )
+    for window, loss in mean_losses(scores).items():
+        study.tell(trials[window], loss)
+    return scores
+
+
+def _ask(study: optuna.Study, candidates: int) -> list[optuna.Trial]:
+    """Every window at once: they do not depend on each other and can be fitted side by side."""
+    import optuna
+
+    choices = optuna.distributions.CategoricalDistribution(list(range(candidates)))
+    for candidate in range(candidates):
+        study.enqueue_trial({"window": candidate})
+    return [study.ask({"window": choices}) for _ in range(candidates)]
+
+
+def _fit_cells(
+    data: TrainingData, cells: Mapping[Cell, Mask], model: Model, threads: int, progress: Callable[[str], None]
+) -> dict[Cell, npt.NDArray[np.float64]]:
+    """Predictions of each cell's block. Windows longer than the history hold the same rows: those are fitted once."""
+    recipes = {cell: (cell[1].fold, np.packbits(rows).tobytes()) for cell, rows in cells.items()}
+    jobs = {recipe: cell for cell, recipe in recipes.items()}
+    done: dict[tuple[int, bytes], npt.NDArray[np.float64]] = {}
+
+    def work(recipe: tuple[int, bytes]) -> None:
+        cell = jobs[recipe]
+        fitted = fit(data, cells[cell], parameters(model), model.rounds)
+        done[recipe] = predict(fitted, data, in_block(data.events, cell[1]))
+        progress(f"window search, {len(done)} of {len(jobs)} fits")
+
+    with ThreadPoolExecutor(max_workers=threads) as pool:  # the largest first, so that none is left over at the end
+        largest_first = sorted(jobs, key=lambda recipe: -int(cells[jobs[recipe]].sum()))
+        for _ in pool.map(work, largest_first):
+            pass
+    return {cell: done[recipe] for cell, recipe in recipes.items()}
 
 
 def mean_losses(scores: tuple[WindowScore, ...]) -> dict[Window, float]:
@@ -99,26 +134,14 @@ def _rows(data: TrainingData, label: Label, block: Block, window: Window) -> Mas
     return known(data.events, data.known_at, label, block.cutoff) & in_window(data.events, label, block.cutoff, window)
 
 
-def _both_classes(data: TrainingData, rows: Mask) -> bool:
+def both_classes(data: TrainingData, rows: Mask) -> bool:
+    """Whether the chosen examples hold both outcomes; without that there is nothing to fit."""
     labels = data.labels[rows]
-    return bool(len(labels)) and labels.min() != labels.max()
+    return bool(len(labels)) and bool(labels.min() != labels.max())
 
 
-def _score(
-    data: TrainingData,
-    block: Block,
-    window: Window,
-    rows: Mask,
-    model: Model,
-    params: Mapping[str, Any],
-    fitted: dict[tuple[int, bytes], npt.NDArray[np.float64]],
-) -> WindowScore:
+def _score(data: TrainingData, block: Block, window: Window, rows: Mask, scores: npt.NDArray[np.float64]) -> WindowScore:
     test = in_block(data.events, block)
-    # Windows longer than the history hold the same rows and would be the same model: it is fitted once.
-    recipe = (block.fold, np.packbits(rows).tobytes())
-    if recipe not in fitted:
-        fitted[recipe] = predict(fit(data, rows, params, model.rounds), data, test)
-    scores = fitted[recipe]
     return WindowScore(
         window=window,
         fold=block.fold,

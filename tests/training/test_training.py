@@ -72,21 +72,21 @@ def table(**changes: object):  # built by the shared declaration below
 def test_the_search_prefers_a_short_window_when_the_world_has_changed() -> None:
     data = made(days=60, flip_at=40)
     blocks = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))
-    scores = search_windows(data, LABEL, blocks[1:], (7, 30, "all"), MODEL, parameters(MODEL, 1))
+    scores = search_windows(data, LABEL, blocks[1:], (7, 30, "all"), MODEL)
     assert choose_window(scores) == 7
 
 
 def test_the_search_prefers_all_history_when_nothing_has_changed() -> None:
     data = made(days=60)
     blocks = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))
-    scores = search_windows(data, LABEL, blocks[1:], (2, 30, "all"), MODEL, parameters(MODEL, 1))
+    scores = search_windows(data, LABEL, blocks[1:], (2, 30, "all"), MODEL)
     assert choose_window(scores) != 2
 
 
 def test_windows_longer_than_the_history_tie_and_the_longest_wins() -> None:
     data = made(days=30)
     blocks = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=1))
-    scores = search_windows(data, LABEL, blocks[1:], (100, 200, "all"), MODEL, parameters(MODEL, 1))
+    scores = search_windows(data, LABEL, blocks[1:], (100, 200, "all"), MODEL)
     assert len(set(mean_losses(scores).values())) == 1
     assert choose_window(scores) == "all"
 
@@ -94,7 +94,7 @@ def test_windows_longer_than_the_history_tie_and_the_longest_wins() -> None:
 def test_every_window_is_scored_on_the_same_blocks_from_rows_known_before_them() -> None:
     data = made(days=40)
     blocks = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))
-    scores = search_windows(data, LABEL, blocks[1:], (7, "all"), MODEL, parameters(MODEL, 1))
+    scores = search_windows(data, LABEL, blocks[1:], (7, "all"), MODEL)
     assert [(score.window, score.fold) for score in scores] == [(7, 1), (7, 2), ("all", 1), ("all", 2)]
     for score in scores:
         allowed = known(data.events, data.known_at, LABEL, score.cutoff) & in_window(
@@ -116,22 +116,28 @@ def test_the_search_does_not_change_when_the_hold_out_does() -> None:
         known_at=data.known_at,
         features=data.features,
     )
-    params = parameters(MODEL, 1)
-    assert search_windows(data, LABEL, blocks[1:], (7, "all"), MODEL, params) == search_windows(
-        other, LABEL, blocks[1:], (7, "all"), MODEL, params
+    assert search_windows(data, LABEL, blocks[1:], (7, "all"), MODEL) == search_windows(
+        other, LABEL, blocks[1:], (7, "all"), MODEL
     )
+
+
+def test_the_search_gives_the_same_bits_from_any_number_of_threads() -> None:
+    data = made(days=40)
+    blocks = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))
+    one, three = (search_windows(data, LABEL, blocks[1:], (7, 14, "all"), MODEL, threads=threads) for threads in (1, 3))
+    assert one == three
 
 
 def test_a_model_fitted_twice_is_the_same_to_the_byte() -> None:
     data = made(days=20)
     rows = np.ones(len(data.labels), dtype=bool)
-    assert fit(data, rows, parameters(MODEL, 2), 20) == fit(data, rows, parameters(MODEL, 2), 20)
+    assert fit(data, rows, parameters(MODEL), 20) == fit(data, rows, parameters(MODEL), 20)
 
 
 def test_the_contender_beats_the_baseline_when_there_is_something_to_learn() -> None:
     data = made(days=40)
     block = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))[0]
-    contender, baseline = judge_on_holdout(data, table(), block, "all", parameters(MODEL, 1), None)
+    contender, baseline = judge_on_holdout(data, table(), block, "all", parameters(MODEL), None)
     assert contender.log_loss < baseline.log_loss - 0.1
     assert contender.rows == baseline.rows == 5 * 60
 
@@ -140,7 +146,7 @@ def test_a_live_model_that_has_seen_the_hold_out_is_compared_by_its_recipe() -> 
     data = made(days=40)
     declared = table()
     block = plan_blocks(data.events, DAILY, declared.holdout)[0]
-    params = parameters(MODEL, 1)
+    params = parameters(MODEL)
     model, training = refit(data, declared, datetime(2024, 2, 9, tzinfo=UTC), "all", params, (), (), "set")
     champion = Champion(model=model, features=data.features, training=training)
     contender, _, live = judge_on_holdout(data, declared, block, "all", params, champion)
@@ -152,7 +158,7 @@ def test_an_older_live_model_is_compared_as_it_is_served() -> None:
     data = made(days=40)
     declared = table()
     block = plan_blocks(data.events, DAILY, declared.holdout)[0]
-    params = parameters(MODEL, 1)
+    params = parameters(MODEL)
     model, training = refit(data, declared, block.cutoff - timedelta(days=3), "all", params, (), (), "set")
     *_, live = judge_on_holdout(
         data, declared, block, "all", params, Champion(model=model, features=data.features, training=training)
@@ -164,7 +170,7 @@ def test_a_live_model_whose_feature_is_gone_is_not_compared() -> None:
     data = made(days=40)
     declared = table()
     block = plan_blocks(data.events, DAILY, declared.holdout)[0]
-    params = parameters(MODEL, 1)
+    params = parameters(MODEL)
     model, training = refit(data, declared, block.cutoff, "all", params, (), (), "set")
     gone = (*data.features, Column(name="gone", type="DOUBLE", role="feature"))
     champion = Champion(model=model, features=gone, training=training)
