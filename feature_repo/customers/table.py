@@ -1,6 +1,6 @@
 """Which customers of a record shop will buy again? Asked every Monday; the answer takes ninety days."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 from batch_scoring import (
     Baseline,
@@ -25,7 +25,9 @@ customers = PredictionTable(
         description="Somebody who bought at least once.",
         keys=(Key(name="customer_id", type="integer", description="number of the customer"),),
     ),
-    schedule=Schedule(every="week", weekday="monday", at="04:00", timezone="America/New_York"),
+    schedule=Schedule(
+        every="week", weekday="monday", at="04:00", timezone="America/New_York", since=date(1997, 9, 1), until=date(1998, 6, 30)
+    ),
     population="sql/population.sql",
     feature_service="customers",
     label=Label(

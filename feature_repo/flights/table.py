@@ -1,6 +1,6 @@
 """Which flights out of New York will be late today? Asked every morning at four, answered for every leg of the day."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 from batch_scoring import (
     Baseline,
@@ -33,7 +33,7 @@ flights = PredictionTable(
             Key(name="dest", type="string", description="airport of arrival, e.g. SFO"),
         ),
     ),
-    schedule=Schedule(every="day", at="04:00", timezone="America/New_York"),
+    schedule=Schedule(every="day", at="04:00", timezone="America/New_York", since=date(2013, 2, 15), until=date(2013, 12, 29)),
     population="sql/population.sql",
     feature_service="flights",
     label=Label(

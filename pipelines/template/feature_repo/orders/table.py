@@ -1,6 +1,6 @@
 """Which customers will order again within a week? Asked every morning at six."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 from batch_scoring import (
     Baseline,
@@ -22,7 +22,7 @@ orders = PredictionTable(
     name="orders",
     description="The chance that a customer orders again within seven days.",
     entity=Entity(name="customer", keys=(Key(name="customer", type="string", description="number of the customer, e.g. C0042"),)),
-    schedule=Schedule(every="day", at="06:00", timezone="UTC"),
+    schedule=Schedule(every="day", at="06:00", timezone="UTC", since=date(2024, 3, 1), until=date(2024, 4, 22)),
     population="sql/population.sql",
     feature_service="orders",
     label=Label(
