@@ -100,8 +100,7 @@ def _claimed(store: Store, table: TableName) -> Iterator[tuple[VersionId, Path]]
     """
     parent = versions_folder(store.root, table)
     for folder in (parent.parent, parent):
-        if not folder.is_dir():
-            _make_durable_folder(store.files, folder)
+        store.files.ensure_folder(folder)
     number = _next_number(store, table)
     while True:
         folder = parent / f"{BUILDING}{folder_name(number)}"
@@ -123,14 +122,6 @@ def _claimed(store: Store, table: TableName) -> Iterator[tuple[VersionId, Path]]
     finally:
         if handle is not None:
             os.close(handle)
-
-
-def _make_durable_folder(files: Files, folder: Path) -> None:
-    try:
-        files.make_folder(folder)
-    except FileExistsError:  # another build of the same new table came first
-        return
-    files.sync_folder(folder.parent)
 
 
 def _discard(files: Files, folder: Path) -> None:

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from batch_scoring.errors import ForetableError, StoreCorrupt, StoreUnavailable
@@ -69,6 +69,13 @@ class Files:
     def remove_folder(self, path: Path) -> None:
         """Delete one empty folder."""
         path.rmdir()
+
+    def ensure_folder(self, path: Path) -> None:
+        """Create a folder unless it is there, durably either way: whoever made it may have died before it was."""
+        if not path.is_dir():
+            with suppress(FileExistsError):  # another process came first
+                self.make_folder(path)
+        self.sync_folder(path.parent)
 
     def remove_tree(self, path: Path) -> None:
         """Delete a folder and all it holds, deepest first; one that is already gone is fine."""

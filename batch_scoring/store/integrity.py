@@ -33,6 +33,7 @@ from batch_scoring.store.layout import (
     read_current,
     read_manifest,
     read_release,
+    read_sums,
     release_folder,
     releases_folder,
     table_names,
@@ -192,7 +193,7 @@ def _check_versions(root: Path, say: Progress) -> Iterator[Finding]:
                 continue
             names = (MANIFEST, *(fact.name for fact in manifest.files))
             yield from _check_sums(root, folder, names, (), _rollback(table))
-            recorded = _read_sums(folder)
+            recorded = read_sums(folder)
             for fact in manifest.files:
                 if recorded.get(fact.name, fact.sha256) != fact.sha256:
                     path = str((folder / fact.name).relative_to(root))
@@ -205,7 +206,7 @@ def _check_sums(root: Path, folder: Path, names: tuple[str, ...], optional: tupl
     def finding(name: str, problem: str) -> Finding:
         return Finding(path=str((folder / name).relative_to(root)), problem=problem, fix=fix)
 
-    recorded = _read_sums(folder)
+    recorded = read_sums(folder)
     for name in names:
         path = folder / name
         if not path.exists():
@@ -218,14 +219,6 @@ def _check_sums(root: Path, folder: Path, names: tuple[str, ...], optional: tupl
     for path in sorted(folder.iterdir()):
         if path.name not in (*names, SUMS):
             yield _foreign(root, path)
-
-
-def _read_sums(folder: Path) -> dict[str, str]:
-    try:
-        lines = (folder / SUMS).read_text(encoding="ascii", errors="replace").splitlines()
-    except FileNotFoundError:
-        return {}
-    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
 
 
 def repair(store: Store) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from batch_scoring.errors import StoreCorrupt, StoreError, UnknownTable, Unknown
 from batch_scoring.store.files import plain_errors, take_flock
 from batch_scoring.store.index import index_key, open_index, render_explanation
 from batch_scoring.store.layout import (
-    check_sizes,
+    check_version,
     read_manifest,
     read_release,
     read_target,
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+_TRY_AGAIN = 5.0
+"""Seconds after which a release that could not be opened is tried again."""
+
+
 class OpenVersion:
     """The two indexes of one version, open. Its lease, a shared flock on the version's folder, keeps it from being pruned."""
 
@@ -45,9 +49,9 @@ class OpenVersion:
     def __init__(self, root: Path, table: TableName, version: VersionId) -> None:
         folder = version_folder(root, table, version)
         self.manifest = read_manifest(root, table, version)
-        self._lease = take_flock(folder, exclusive=False)
+        self._lease: int | None = _take_lease(folder)
         try:
-            check_sizes(root, self.manifest)  # reading a truncated memory map would kill the process
+            check_version(root, self.manifest)  # reading a truncated memory map would kill the process
             self._lookup = _open(folder / INDEX)
             self._explanations = _open(folder / EXPLANATION_INDEX)
         except BaseException:
@@ -77,6 +81,22 @@ class OpenVersion:
         with self._explanations.begin() as txn:
             record = _bytes(txn.get(index_key(key)))
         return None if record is None else render_explanation(self.manifest, key, record)
+
+
+def _take_lease(folder: Path) -> int:
+    """Hold a version against pruning. Waits for a builder that has just named the folder to let go of it."""
+    give_up = time.monotonic() + 1.0
+    gone = UnknownVersion(f"version {folder}", expected="a kept one", found="one that is being removed", fix="Choose another.")
+    while True:
+        try:
+            lease = take_flock(folder, exclusive=False)
+        except FileNotFoundError:
+            raise gone from None
+        if lease is not None:
+            return lease
+        if time.monotonic() > give_up:
+            raise gone
+        time.sleep(0.001)
 
 
 def _bytes(found: object) -> bytes | None:
@@ -192,7 +212,7 @@ class Reader:
         self._root = root.absolute()
         self._lock = threading.Lock()
         self._state: tuple[str, Snapshot] | None = None
-        self._refused: tuple[str, StoreError] | None = None
+        self._refused: tuple[str, StoreError, float] | None = None
 
     @property
     def problem(self) -> str | None:
@@ -217,18 +237,21 @@ class Reader:
     def _follow(self) -> Snapshot:
         with self._lock:
             target = read_target(self._root)
-            if self._state is not None and target in (self._state[0], self._refused and self._refused[0]):
+            if self._state is not None and (self._state[0] == target or self._is_refused(target)):
                 return self._state[1]
             try:
                 snapshot = self._load(target)
             except StoreError as error:
                 if self._state is None:
                     raise
-                self._refused = (target, error)
+                self._refused = (target, error, time.monotonic() + _TRY_AGAIN)
                 _log.error("%s cannot be served, %s stays: %s", target, self._state[0], error)
                 return self._state[1]
             self._state, self._refused = (target, snapshot), None
             return snapshot
+
+    def _is_refused(self, target: str) -> bool:
+        return self._refused is not None and self._refused[0] == target and time.monotonic() < self._refused[2]
 
     def _load(self, target: str) -> Snapshot:
         """Open a release; when it was superseded and its versions pruned in that moment, open the one after."""

@@ -26,7 +26,7 @@ from batch_scoring.store.layout import (
     RELEASES,
     TABLES,
     Store,
-    check_sizes,
+    check_version,
     folder_name,
     has_its_files,
     numbers_in,
@@ -34,6 +34,8 @@ from batch_scoring.store.layout import (
     read_manifest,
     release_folder,
     releases_folder,
+    table_names,
+    versions_folder,
 )
 from batch_scoring.store.lock import held, locked
 from batch_scoring.store.retention import last_live
@@ -52,16 +54,27 @@ def create_store(store: Store, *, who: str, when: datetime) -> Release:
             return read_current(root)
         root.parent.mkdir(parents=True, exist_ok=True)
         for folder in (root, root / RELEASES, root / TABLES):
-            if not folder.is_dir():
-                store.files.make_folder(folder)
-                store.files.sync_folder(folder.parent)
+            store.files.ensure_folder(folder)
         with held(store, "create the store"):
             if (root / CURRENT).is_symlink():
+                store.files.sync_folder(root)
                 return read_current(root)
+            _clear_way(store)
             first = Release(
                 id=ReleaseId(1), previous=None, tables={}, action=Action(kind="create"), who=who, when=when, why="the empty store"
             )
             return commit(store, first)
+
+
+def _clear_way(store: Store) -> None:
+    """Remove a first release that was written but never pointed at; refuse if there is more than that to lose."""
+    releases = numbers_in(releases_folder(store.root))
+    if releases[1:] or table_names(store.root):
+        raise StoreCorrupt(
+            f"store {store.root}", expected=f"a link '{CURRENT}'", found="releases but no link", fix="Run 'foretable repair'."
+        )
+    for number in releases:
+        store.files.remove_tree(release_folder(store.root, ReleaseId(number)))
 
 
 def publish(
@@ -105,7 +118,8 @@ def publish(
         _admit(manifest, served, why=why, force=force)
         if scheduled:
             _require_newer(store.root, manifest, served)
-        check_sizes(store.root, manifest)
+        check_version(store.root, manifest)
+        store.files.sync_folder(versions_folder(store.root, table))  # its builder may have died before doing so
         after = _after_publish(served, version, channel)
         before = served.live if channel == "live" else served.shadow
         action = Action(kind="publish", table=table, channel=channel, from_version=before, to_version=version)
@@ -298,7 +312,7 @@ def _target(root: Path, current: Release, table: TableName, served: Served, to: 
         raise StoreConflict(
             f"rollback of '{table}' to {to}", expected="a version that was live before", found="one that never was", fix=command
         )
-    check_sizes(root, manifest)
+    check_version(root, manifest)
     return to
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_scoring.codec import to_json
+from batch_scoring.declare import Entity, Key
 from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Draft, Staged, VersionId
 from batch_scoring.errors import StoreCorrupt
 from batch_scoring.store.index import LONGEST_PLAIN_KEY, Packer, feature_columns, index_key
@@ -94,17 +95,12 @@ def shape_of(con: duckdb.DuckDBPyConnection, staged: Staged, version: VersionId)
     wanted = {PREDICTIONS: tuple(PREDICTION_COLUMNS), EXPLANATIONS: ("base_value", *features), FEATURES: features}
     for name, columns in wanted.items():
         _require_columns(draft, name, types[name], columns)
-    keys = tuple(f"{ident(key.name)}::{'BIGINT' if key.type == 'integer' else 'VARCHAR'}" for key in draft.entity.keys)
-    parts = (
-        f"{expression}::VARCHAR" if key.type == "integer" else f"url_encode({expression})"
-        for key, expression in zip(draft.entity.keys, keys, strict=True)
-    )
-    named = tuple(f"{key} AS {ident(name)}" for key, name in zip(keys, draft.entity.key_names, strict=True))
+    named = tuple(f"{key_value(key)} AS {ident(key.name)}" for key in draft.entity.keys)
     return Shape(
         draft=draft,
         folder=staged.folder,
         version=version,
-        key=" || '/' || ".join(parts),
+        key=canonical_key(draft.entity),
         columns={
             PREDICTIONS: (*named, *(f"{ident(name)}::{kind} AS {ident(name)}" for name, kind in PREDICTION_COLUMNS.items())),
             EXPLANATIONS: (
@@ -115,6 +111,18 @@ def shape_of(con: duckdb.DuckDBPyConnection, staged: Staged, version: VersionId)
             FEATURES: (*named, *(ident(name) for name in features)),
         },
         values=tuple(f"f.{ident(name)}" + ("" if types[FEATURES][name] in _PLAIN else "::VARCHAR") for name in features),
+    )
+
+
+def key_value(key: Key) -> str:
+    """SQL expression of a join key's column in its declared type."""
+    return f"{ident(key.name)}::{'BIGINT' if key.type == 'integer' else 'VARCHAR'}"
+
+
+def canonical_key(entity: Entity) -> str:
+    """SQL expression of the canonical key; the same text as :func:`batch_scoring.keys.encode_key`, NULL if a part is."""
+    return " || '/' || ".join(
+        f"{key_value(key)}::VARCHAR" if key.type == "integer" else f"url_encode({key_value(key)})" for key in entity.keys
     )
 
 
