@@ -14,7 +14,7 @@ from pathlib import Path
 from batch_scoring.codec import to_pretty_json
 from batch_scoring.declare import TableName
 from batch_scoring.domain import Action, Channel, Manifest, Release, ReleaseId, Served, VersionId
-from batch_scoring.errors import GateFailed, StoreConflict, StoreCorrupt, UnknownVersion
+from batch_scoring.errors import GateFailed, StoreConflict, StoreCorrupt, StoreUnavailable, UnknownVersion
 from batch_scoring.store.build import seal
 from batch_scoring.store.files import Files, plain_errors
 from batch_scoring.store.layout import (
@@ -49,6 +49,8 @@ def create_store(store: Store, *, who: str, when: datetime) -> Release:
         StoreLocked: somebody else is creating or publishing.
     """
     root = store.root
+    if "?" in str(root.absolute()):  # DuckDB would put its log elsewhere: it takes the rest for a URL's query
+        raise StoreUnavailable(f"store {root}", expected="a path without '?'", found=str(root), fix="Choose another folder.")
     with plain_errors(root):
         if (root / CURRENT).is_symlink():
             return read_current(root)

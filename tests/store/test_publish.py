@@ -30,6 +30,11 @@ def test_a_new_store_is_release_one_and_serves_nothing(store: Store) -> None:
     assert verify(store) == ()
 
 
+def test_a_store_cannot_lie_under_a_folder_that_duckdb_would_take_for_a_query(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="expected a path without"):
+        create_store(Store(tmp_path / "what?"), who="somebody", when=DAY_ONE)
+
+
 def test_creating_a_store_again_changes_nothing(store: Store) -> None:
     build_and_publish(store, 0)
     assert create_store(store, who="other", when=DAY_ONE).id == 2
