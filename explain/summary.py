@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import polars as pl
 
 _NOT_FEATURES = ("key", "base_value", "as_of", "version")
@@ -37,9 +39,10 @@ def plot_summary(explanations: Path, features: Path, keys: tuple[str, ...], rows
     mpl.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
+    import polars as pl
     import shap
 
-    contributions, served = pl_read(explanations), pl_read(features)
+    contributions, served = pl.read_parquet(explanations), pl.read_parquet(features)
     chosen = np.sort(np.random.default_rng(seed).choice(len(served), size=min(rows, len(served)), replace=False))
     names = [name for name, _ in mean_contributions(explanations, keys)]
     shown = shap.Explanation(
@@ -50,7 +53,7 @@ def plot_summary(explanations: Path, features: Path, keys: tuple[str, ...], rows
     )
     figure = plt.figure()
     try:
-        shap.plots.beeswarm(shown, max_display=15, show=False, rng=np.random.default_rng(seed))
+        shap.plots.beeswarm(shown, max_display=15, show=False)
         plt.xlabel("contribution to the score (log-odds)")
         buffer = io.BytesIO()
         plt.gcf().savefig(buffer, format="png", dpi=100, bbox_inches="tight")
@@ -59,14 +62,7 @@ def plot_summary(explanations: Path, features: Path, keys: tuple[str, ...], rows
     return buffer.getvalue()
 
 
-def pl_read(path: Path) -> pl.DataFrame:
-    """Read Parquet whole; the plots sample afterwards so that both files keep the same rows."""
-    import polars as pl
-
-    return pl.read_parquet(path)
-
-
-def _as_numbers(column: pl.Series) -> object:
+def _as_numbers(column: pl.Series) -> npt.NDArray[np.float64]:
     import numpy as np
     import polars as pl
 

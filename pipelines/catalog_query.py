@@ -50,7 +50,7 @@ def run_query(root: Path, query: str, width: int = 120) -> Answer:
     try:
         with duckdb.connect(path, read_only=True) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            found = connection.sql(query)
+            found: duckdb.DuckDBPyRelation | None = connection.sql(query)
             if found is None:
                 return Answer(columns=(), rows=(), box="", catalog=path)
             box = _draw(found, width)

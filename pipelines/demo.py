@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -209,14 +209,16 @@ def _ready(settings: Settings) -> bool:
     return True
 
 
-def _get(address: str) -> tuple[dict[str, object] | object, str]:
+def _get(address: str) -> tuple[Any, str]:
     with urllib.request.urlopen(address, timeout=10) as response:  # noqa: S310  # http to our own server
         return msgspec.json.decode(response.read()), response.headers.get("ETag", "")
 
 
 def _addresses(settings: Settings) -> None:
-    out.print(f"  lookup API   foretable serve      http://{settings.host}:{settings.port}/docs", markup=False)
-    out.print("  Dagster UI   make dagster         http://127.0.0.1:3000", markup=False)
+    out.print(
+        f"  lookup API   foretable serve                            http://{settings.host}:{settings.port}/docs", markup=False
+    )
+    out.print("  Dagster UI   dagster dev -m pipelines.definitions      http://127.0.0.1:3000", markup=False)
     out.print(f"  DuckDB file  {settings.store / 'current' / 'predictions.duckdb'} (read-only)", markup=False)
 
 

@@ -97,6 +97,7 @@ def score(run: Run, source: FeatureSource) -> int:
         NoData: nobody to score at this as-of.
     """
     import polars as pl
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from batch_scoring.engines.local import map_batches
@@ -110,14 +111,16 @@ def score(run: Run, source: FeatureSource) -> int:
     pq.write_table(source.population(keys, run.as_of).select(names), run.file(FEATURES))
     scorer = Scorer(model=run.file(MODEL).read_bytes(), features=trained.features)
     batches = pq.ParquetFile(run.file(FEATURES)).iter_batches(_BATCH_ROWS)
-    scored = pl.concat(pl.from_arrow(batch) for batch in map_batches(scorer, batches, threads=run.settings.threads))
+    scored = pa.Table.from_batches(list(map_batches(scorer, batches, threads=run.settings.threads)))
     decision = table.decision
-    pl.concat([pl.read_parquet(run.file(FEATURES), columns=list(table.entity.key_names)), scored], how="horizontal").with_columns(
+    frame = pl.DataFrame(scored).with_columns(
         decision=pl.when(pl.col("score") >= decision.threshold).then(pl.lit(decision.yes)).otherwise(pl.lit(decision.no)),
         threshold=pl.lit(decision.threshold),
         rank=pl.col("score").rank("ordinal", descending=True).cast(pl.Int64),
-    ).write_parquet(run.file(SCORES))
-    return len(scored)
+    )
+    keyed = pl.read_parquet(run.file(FEATURES), columns=list(table.entity.key_names))
+    keyed.hstack(frame).write_parquet(run.file(SCORES))
+    return len(frame)
 
 
 def explain(run: Run) -> int:

@@ -3,8 +3,6 @@
 delivery → feature_definitions → training_set → window_search → contender → scores → explanations → version → published
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg
@@ -26,7 +24,7 @@ def _data_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> 
     raw = dg.AssetCheckSpec("raw_files", asset=[name, "delivery"], blocking=True, description="Every raw file passes its checks.")
 
     @dg.asset(key=[name, "delivery"], group_name=name, kinds={"parquet", "pandera"}, check_specs=[raw])
-    def delivery(workspace: Workspace) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def delivery(workspace: Workspace) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         """Raw files, checked and turned into Parquet; a bad delivery is refused whole and the last good one stays."""
         from pipelines.ingest import ingest
 
@@ -39,7 +37,7 @@ def _data_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> 
         yield dg.AssetCheckResult(passed=True)
 
     @dg.asset(key=[name, "feature_definitions"], group_name=name, kinds={"feast"}, deps=[delivery])
-    def feature_definitions(workspace: Workspace) -> dg.MaterializeResult[None]:
+    def feature_definitions(workspace: Workspace) -> dg.MaterializeResult:
         """The feature repository, applied to Feast's registry."""
         source = workspace.features(product)
         source.apply()
@@ -52,7 +50,7 @@ def _data_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> 
         partitions_def=partitions,
         deps=[feature_definitions],
     )
-    def training_set(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    def training_set(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
         """Labelled examples with their features as of their own moment."""
         from pipelines.steps import build_training_set
 
@@ -69,28 +67,28 @@ def _model_assets(product: Product, partitions: dg.PartitionsDefinition[str]) ->
     @dg.asset(
         key=[name, "window_search"], group_name=name, kinds={"xgboost"}, partitions_def=partitions, deps=[[name, "training_set"]]
     )
-    def window_search(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    def window_search(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
         """Every candidate training window on the same out-of-time blocks."""
         from pipelines.steps import search
 
         return dg.MaterializeResult(metadata=describe.windows(search(workspace.run(product, context), context.log.info)))
 
     @dg.asset(key=[name, "contender"], group_name=name, kinds={"xgboost"}, partitions_def=partitions, deps=[window_search])
-    def contender(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    def contender(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
         """The chosen window's model beside baseline and live on the hold-out, then refitted on everything known."""
         from pipelines.steps import train
 
         return dg.MaterializeResult(metadata=describe.training(train(workspace.run(product, context), context.log.info).training))
 
     @dg.asset(key=[name, "scores"], group_name=name, kinds={"xgboost", "feast"}, partitions_def=partitions, deps=[contender])
-    def scores(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    def scores(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
         """A score for every entity of the population, with the features it was made from."""
         from pipelines.steps import score
 
         return dg.MaterializeResult(metadata={"rows": score(workspace.run(product, context), workspace.features(product))})
 
     @dg.asset(key=[name, "explanations"], group_name=name, kinds={"shap"}, partitions_def=partitions, deps=[scores])
-    def explanations(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    def explanations(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
         """Exact contributions and reasons in words for every entity."""
         from pipelines.steps import explain
 
@@ -102,10 +100,7 @@ def _model_assets(product: Product, partitions: dg.PartitionsDefinition[str]) ->
 
 def _version_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
     name = product.table.name
-    gates = [
-        dg.AssetCheckSpec(gate, asset=[name, "version"], blocking=True, partitions_def=partitions)
-        for gate in gate_names(product.table.gates)
-    ]
+    gates = [dg.AssetCheckSpec(gate, asset=[name, "version"], blocking=True) for gate in gate_names(product.table.gates)]
 
     @dg.asset(
         key=[name, "version"],
@@ -115,7 +110,7 @@ def _version_assets(product: Product, partitions: dg.PartitionsDefinition[str]) 
         deps=[[name, "explanations"]],
         check_specs=gates,
     )
-    def version(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    def version(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
         """An immutable version, stored with its gate report whether it passed or not; a failed gate stops the publish."""
         from pipelines.steps import judge_and_build
 
@@ -123,7 +118,7 @@ def _version_assets(product: Product, partitions: dg.PartitionsDefinition[str]) 
         return dg.MaterializeResult(metadata=describe.version(manifest), check_results=describe.gates(manifest))
 
     @dg.asset(key=[name, "published"], group_name=name, kinds={"duckdb"}, partitions_def=partitions, deps=[version])
-    def published(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult[None]:
+    def published(context: dg.AssetExecutionContext, workspace: Workspace) -> dg.MaterializeResult:
         """The flip: readers see this version, whole, from one moment to the next."""
         from pipelines.steps import publish_version, version_of
 

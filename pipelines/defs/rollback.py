@@ -1,7 +1,5 @@
 """A job that rolls a table back, for people who live in the Dagster UI."""
 
-from __future__ import annotations
-
 import dagster as dg
 from pydantic import Field
 

@@ -20,7 +20,6 @@ def table_definitions(product: Product) -> dg.Definitions:
     run_job = dg.define_asset_job(
         f"{table.name}_run",
         selection=dg.AssetSelection.groups(table.name),
-        partitions_def=partitions,
         description=f"One whole run of {table.name}: from raw files to a published version.",
     )
 
@@ -49,12 +48,12 @@ def partitions_of(schedule: Schedule) -> dg.TimeWindowPartitionsDefinition:
     first = next(day for n in range(7) if schedule.speaks_on(day := schedule.since + timedelta(days=n)))
     # Dagster's end is exclusive: the partition of the last day begins on it and ends a period later.
     end = None if schedule.until is None else (schedule.until + schedule.period).isoformat()
-    offset = 0 if end else 1
+    today = 1  # so many partitions beyond the last one that is over: today's is there as soon as the day begins
     if schedule.every == "day":
         return dg.DailyPartitionsDefinition(
-            start_date=first.isoformat(), end_date=end, timezone=schedule.timezone, end_offset=offset
+            start_date=first.isoformat(), end_date=end, timezone=schedule.timezone, end_offset=today
         )
     weekday = int(schedule.cron.split()[-1])
     return dg.WeeklyPartitionsDefinition(
-        start_date=first.isoformat(), end_date=end, timezone=schedule.timezone, end_offset=offset, day_offset=weekday
+        start_date=first.isoformat(), end_date=end, timezone=schedule.timezone, end_offset=today, day_offset=weekday
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipelines.features import FeatureSource
 
 
-class Workspace(dg.ConfigurableResource):  # type: ignore[type-arg]  # the resource is its own value
+class Workspace(dg.ConfigurableResource):
     """A foretable workspace: the folder of ``foretable.toml``."""
 
     folder: str

@@ -31,7 +31,7 @@ def forecast(
     import polars as pl
 
     recent = history.filter(pl.Series(in_window(history["event_timestamp"].to_numpy(), label, cutoff, baseline.days)))
-    overall = (recent["label"].sum() + 0.5) / (len(recent) + 1) if len(recent) else 0.5
+    overall = (int(recent["label"].sum()) + 0.5) / (len(recent) + 1)
     forecasts = np.full(len(rows), np.nan)
     for group in baseline.groups:
         means = (

@@ -1,0 +1,24 @@
+"""Fixtures that are too dear to make twice: workspaces with runs in them."""
+
+from datetime import date
+
+import pytest
+from support.workspace import Workspace, open_workspace
+
+from pipelines.ingest import ingest
+from pipelines.init import initialise
+
+DAYS = (date(2024, 4, 10), date(2024, 4, 11), date(2024, 4, 12))
+
+
+@pytest.fixture(scope="session")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A made repository after three daily runs: versions 1 to 3, the last one live. Tests must not change its store."""
+    folder = tmp_path_factory.mktemp("orders")
+    initialise(folder)
+    workspace = open_workspace(folder, "orders")
+    ingest(workspace.product, workspace.settings)
+    workspace.source.apply()
+    for day in DAYS:
+        workspace.run(day, scheduled=True)
+    return workspace
