@@ -10,9 +10,14 @@ that were ever live and are not barred. The ``meta`` schema holds the record: se
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
+from functools import cache
+from itertools import count
 from os.path import abspath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch_scoring import domain
 from batch_scoring.domain import EXPLANATIONS, FEATURES, PREDICTIONS, Manifest, Release, VersionId
@@ -20,6 +25,9 @@ from batch_scoring.store.index import feature_columns
 from batch_scoring.store.layout import version_folder, versions_folder
 from batch_scoring.store.meta import TableFacts, facts_of, meta_script
 from batch_scoring.store.sql import glob_text, ident, path_text, rows, text
+
+if TYPE_CHECKING:
+    import duckdb
 
 STORAGE_VERSION = "v1.5.0"
 """DuckDB 1.5 and later read the file; the default of DuckDB 2 shuts 1.x tools out."""
@@ -78,12 +86,29 @@ def write_catalog(path: Path, root: Path, release: Release) -> None:
 
 
 def _write(path: Path, root: Path, releases: tuple[Release, ...], facts: tuple[TableFacts, ...]) -> None:
+    script = "".join((meta_script(releases, facts), *(part for table in facts for part in _table_script(root, table))))
+    alias = f"catalog_{next(_aliases)}"
+    with _engine(os.getpid()).cursor() as con:
+        con.execute(f"ATTACH {path_text(path)} AS {alias} (STORAGE_VERSION {text(STORAGE_VERSION)})")
+        try:
+            con.execute(f"USE {alias}; BEGIN; {script} COMMIT; CHECKPOINT {alias}")
+            con.execute(f"USE memory; DETACH {alias}")
+        except BaseException:
+            _engine.cache_clear()  # a failed write can leave the whole instance invalid
+            raise
+    if path.with_name(f"{path.name}.wal").exists():  # a detach keeps quiet about what it could not write
+        raise OSError(errno.EIO, "DuckDB left a log behind instead of a whole file", str(path))
+
+
+_aliases = count()
+
+
+@cache
+def _engine(pid: int) -> duckdb.DuckDBPyConnection:  # noqa: ARG001 -- a forked process must not use its parent's
+    """The DuckDB instance in which this process writes catalogs: starting one costs as much as writing a catalog."""
     import duckdb
 
-    script = "".join((meta_script(releases, facts), *(part for table in facts for part in _table_script(root, table))))
-    with duckdb.connect(":memory:", config={"threads": 1}) as con:
-        con.execute(f"ATTACH {path_text(path)} AS catalog (STORAGE_VERSION {text(STORAGE_VERSION)}); USE catalog")
-        con.execute(f"BEGIN; {script} COMMIT; USE memory; DETACH catalog")
+    return duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "256MB"})
 
 
 def _unreadable(root: Path, table: TableFacts) -> frozenset[VersionId]:
@@ -91,7 +116,7 @@ def _unreadable(root: Path, table: TableFacts) -> frozenset[VersionId]:
     import duckdb
 
     bad = set()
-    with duckdb.connect(":memory:", config={"threads": 1}) as con:
+    with _engine(os.getpid()).cursor() as con:
         for manifest in table.whole:
             folder = version_folder(root, table.name, manifest.version)
             try:
