@@ -82,10 +82,10 @@ class LookupApi:
             _require_method(scope, "GET, HEAD")
             problems.require_no_query(scope["query_string"])
             table = self._tables.live(_plain_name(name))
-            scope[READ_FROM] = table.headers
+            scope[READ_FROM] = table.read_from
             key = table.path_key(segments)
             body = table.prediction(key) if kind == "predictions" else table.explanation(key)
-            return fresh_or(body, table.etag, table.headers, if_none_match)
+            return fresh_or(body, table.tagged, if_none_match)
         if not slash and (kind == "predictions:lookup" or kind.lower() == "predictions%3alookup"):
             _require_method(scope, "POST")
             problems.require_no_query(scope["query_string"])
@@ -106,11 +106,6 @@ class LookupApi:
         problem = problems.describe(error, instance=instance, request_id=request_id.decode())
         extra = error.headers if isinstance(error, Refused) else ()
         return Answer(kind.status, (PROBLEM, NEVER_STORE, *scope.get(READ_FROM, ()), *extra), answers.encode(problem))
-
-
-def create_app(store: Path) -> LookupApi:
-    """The application for one store; called once in every worker process."""
-    return LookupApi(store)
 
 
 def _plain_name(name: str) -> str:

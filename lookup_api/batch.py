@@ -63,7 +63,7 @@ def look_up(table: LiveTable, keys: list[Any]) -> Answer:
     found = iter(table.predictions([key for key in canonical if isinstance(key, str)]))
     results = [_result(table, key, next(found)) if isinstance(key, str) else _refused(key) for key in canonical]
     body = table.preamble + b",".join(results) + b"]}"
-    return Answer(200, (JSON, NEVER_STORE, *table.headers), body)
+    return Answer(200, (JSON, NEVER_STORE, *table.read_from), body)
 
 
 def _result(table: LiveTable, key: str, prediction: bytes | None) -> bytes:

@@ -138,7 +138,7 @@ def _field(parameter: _Document) -> str:
 def _responses(spec: _Document, operation: _Document) -> str:
     rows = []
     for status, response in operation["responses"].items():
-        media = next(iter(response.get("content", {}).values()), {})
+        media: _Document = next(iter(response.get("content", {}).values()), {})
         if "examples" in media:
             kinds = [(slug, _resolve(spec, example)) for slug, example in media["examples"].items()]
             said = "<br>".join(

@@ -60,12 +60,26 @@ def asked(headers: Iterable[Header]) -> Asked:
     return Asked(request_id or f"{_process}-{next(_count):x}".encode(), if_none_match)
 
 
-def fresh_or(body: bytes, etag: bytes, headers: Iterable[Header], if_none_match: bytes | None) -> Answer:
+class Tagged(NamedTuple):
+    """The headers of a JSON resource in one state: of its 200 and of its 304. Both carry its strong ETag."""
+
+    etag: bytes
+    found: tuple[Header, ...]
+    unchanged: tuple[Header, ...]
+
+
+def tag(etag: str, read_from: tuple[Header, ...]) -> Tagged:
+    """The headers of a resource whose state ``etag`` names, without its quotes."""
+    quoted = f'"{etag}"'.encode()
+    unchanged = ((b"etag", quoted), REVALIDATE, *read_from)
+    return Tagged(quoted, (JSON, *unchanged), unchanged)
+
+
+def fresh_or(body: bytes, tagged: Tagged, if_none_match: bytes | None) -> Answer:
     """200 with the JSON ``body``, or 304 if the client holds it already."""
-    tagged = ((b"etag", etag), REVALIDATE, *headers)
-    if if_none_match is not None and holds(if_none_match, etag):
-        return Answer(304, tagged, b"")
-    return Answer(200, (JSON, *tagged), body)
+    if if_none_match is not None and holds(if_none_match, tagged.etag):
+        return Answer(304, tagged.unchanged, b"")
+    return Answer(200, tagged.found, body)
 
 
 async def respond(answer: Answer, request_id: bytes, send: Send) -> None:

@@ -214,10 +214,9 @@ def _operation(
     if conditional:
         responses["304"] = {"description": "What `If-None-Match` names is still current.", "headers": carried}
     kinds = {*refusals, *_READ, *(_STORE if store else ())}
-    for status in sorted({kind.status for kind in kinds}):
-        responses[str(status)] = _problem_response(
-            [kind for kind in problems.PROBLEM_TYPES if kind in kinds and kind.status == status]
-        )
+    listed = [kind for kind in problems.PROBLEM_TYPES if kind in kinds]
+    for status in sorted({kind.status for kind in listed}):
+        responses[str(status)] = _problem_response([kind for kind in listed if kind.status == status])
     parameters = ["X-Request-Id", *(["If-None-Match"] if conditional else [])]
     return {
         "tags": [tag],

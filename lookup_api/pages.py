@@ -13,14 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from batch_scoring.domain import ReleaseId
+from batch_scoring.errors import StoreError
 from batch_scoring.store import Reader, Snapshot
 from lookup_api import answers, catalog, problems
 from lookup_api.docs import docs_page
-from lookup_api.exchange import ASKED, JSON, NEVER_STORE, REVALIDATE, Answer, Asked, Receive, Scope, Send, fresh_or, respond
+from lookup_api.exchange import ASKED, JSON, NEVER_STORE, Answer, Asked, Receive, Scope, Send, fresh_or, respond, tag
 from lookup_api.openapi import openapi_document
 from lookup_api.problems import Refused
-from lookup_api.tables import require_table, version_headers
+from lookup_api.tables import read_from, require_table
 
 Refusal = Callable[[Exception, Scope, bytes], Answer]
 Make = Callable[["Question"], Answer]
@@ -91,28 +91,26 @@ class _Whole:
 
 def _tables(question: Question) -> Answer:
     snapshot = question.snapshot()
+    release = snapshot.release.id
     body = answers.encode(catalog.table_list(snapshot))
-    return fresh_or(body, f'"{snapshot.release.id}"'.encode(), _release_headers(snapshot.release.id), question.if_none_match)
+    return fresh_or(body, tag(str(release), read_from(release)), question.if_none_match)
 
 
 def _table(question: Question) -> Answer:
     snapshot = question.snapshot()
     table = require_table(snapshot, question.path["table"])
-    detail = catalog.table_detail(snapshot, table)
-    version = detail.live.version if detail.live else 0
-    headers = version_headers(snapshot.release.id, version) if version else _release_headers(snapshot.release.id)
-    etag = f'"{snapshot.release.id}-{version}"'.encode()
-    return fresh_or(answers.encode(detail), etag, headers, question.if_none_match)
+    release, live = snapshot.release.id, snapshot.served(table).live
+    body = answers.encode(catalog.table_detail(snapshot, table))
+    return fresh_or(body, tag(f"{release}-{live or 0}", read_from(release, live)), question.if_none_match)
 
 
 def _versions(question: Question) -> Answer:
     snapshot = question.snapshot()
     table = require_table(snapshot, question.path["table"])
+    release, live = snapshot.release.id, snapshot.served(table).live
     body = answers.encode(catalog.version_list(snapshot, table))
     # A refused version joins this list without a new release, so release and version alone would not be a strong tag.
-    served = snapshot.served(table).live or 0
-    etag = f'"{snapshot.release.id}-{served}-{sha256(body).hexdigest()[:16]}"'.encode()
-    return fresh_or(body, etag, _release_headers(snapshot.release.id), question.if_none_match)
+    return fresh_or(body, tag(f"{release}-{live or 0}-{_digest(body)}", read_from(release, live)), question.if_none_match)
 
 
 def _ready(question: Question) -> Answer:
@@ -125,22 +123,27 @@ def _ready(question: Question) -> Answer:
             snapshot.prediction(name, "")  # opens the index; whether such a key exists does not matter
             live[str(name)] = int(version)
     ready = answers.Ready(status="ready", release=snapshot.release.id, tables=live, problem=question.reader.problem)
-    return Answer(200, (JSON, NEVER_STORE, *_release_headers(snapshot.release.id)), answers.encode(ready))
+    return Answer(200, (JSON, NEVER_STORE, *read_from(snapshot.release.id)), answers.encode(ready))
 
 
 def _openapi(question: Question) -> Answer:
-    snapshot = question.snapshot()
+    snapshot = _any_snapshot(question.reader)
     body = openapi_document(snapshot)
-    return fresh_or(body, _digest(body), _release_headers(snapshot.release.id), question.if_none_match)
+    of = read_from(snapshot.release.id) if snapshot is not None else ()
+    return fresh_or(body, tag(_digest(body), of), question.if_none_match)
 
 
 def _docs(question: Question) -> Answer:
-    page = docs_page(openapi_document(question.snapshot()))
-    etag = _digest(page.html)
-    headers = ((b"etag", etag), REVALIDATE, (b"content-type", b"text/html; charset=utf-8"), *page.headers)
-    if question.if_none_match == etag:
-        return Answer(304, headers, b"")
-    return Answer(200, headers, page.html)
+    page = docs_page(openapi_document(_any_snapshot(question.reader)))
+    return Answer(200, (NEVER_STORE, (b"content-type", b"text/html; charset=utf-8"), *page.headers), page.html)
+
+
+def _any_snapshot(reader: Reader) -> Snapshot | None:
+    """The current release; None when the store cannot be read, since the documentation can be read all the same."""
+    try:
+        return reader.snapshot()
+    except StoreError:
+        return None
 
 
 def _problem(question: Question) -> Answer:
@@ -174,9 +177,5 @@ def _as_refused(request: Request, error: Exception) -> Refused:
     )
 
 
-def _digest(body: bytes) -> bytes:
-    return f'"{sha256(body).hexdigest()[:24]}"'.encode()
-
-
-def _release_headers(release: ReleaseId) -> tuple[tuple[bytes, bytes], ...]:
-    return ((b"foretable-release", str(release).encode()),)
+def _digest(body: bytes) -> str:
+    return sha256(body).hexdigest()[:16]

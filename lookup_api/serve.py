@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch_scoring.errors import SettingsError, StoreUnavailable
 from batch_scoring.store import Reader
+
+if TYPE_CHECKING:
+    from lookup_api.app import LookupApi
 
 GRACE = 15
 """Seconds that requests in flight have to finish when the server is stopped."""
@@ -87,7 +91,6 @@ def run(serving: Serving, listener: socket.socket) -> None:
     from uvicorn import Config, Server
     from uvicorn.supervisors import Multiprocess
 
-    from lookup_api.app import create_app
     from lookup_api.protocol import BoundedHttp
 
     options: dict[str, Any] = {
@@ -106,11 +109,22 @@ def run(serving: Serving, listener: socket.socket) -> None:
         "timeout_keep_alive": _KEEP_ALIVE,
         "timeout_graceful_shutdown": GRACE,
     }
-    config = Config(partial(create_app, serving.store), **options)
+    config = Config(partial(_worker, serving.store), **options)
     if serving.workers == 1:
         Server(config).run(sockets=[listener])
     else:
         Multiprocess(config, sockets=[listener]).run()
+
+
+def _worker(store: Path) -> LookupApi:
+    """The application of one worker process."""
+    from lookup_api.app import LookupApi
+
+    app = LookupApi(store)
+    # What is loaded by now lives as long as the process; the collector need not look at it again with every request.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 LOGGING: dict[str, Any] = {

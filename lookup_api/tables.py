@@ -12,9 +12,8 @@ from batch_scoring.domain import Manifest
 from batch_scoring.errors import BadKey, UnknownKey
 from batch_scoring.keys import encode_mapping, parse_segments
 from batch_scoring.store import Reader, Snapshot
+from lookup_api.exchange import Header, tag
 from lookup_api.problems import NoSuchTable
-
-Headers = tuple[tuple[bytes, bytes], ...]
 
 _PLAIN_TEXT: Final = "[A-Za-z0-9_.~-]*"
 _PLAIN_NUMBER: Final = "(?:0|-?[1-9][0-9]{0,17})"
@@ -27,11 +26,12 @@ class LiveTable:
     """The live version of one table in one release. Everything it answers comes from that version.
 
     Attributes:
-        etag: strong, ``"<release>-<version>"``. headers: of every answer about this table, without ETag and lengths.
+        tagged: the headers of a read, with the strong ETag ``"<release>-<version>"``.
+        read_from: the headers that name release and version.
         preamble: the opening of a batch answer, up to its results.
     """
 
-    __slots__ = ("_parts", "_plain_path", "_snapshot", "entity", "etag", "headers", "manifest", "name", "preamble")
+    __slots__ = ("_parts", "_plain_path", "_snapshot", "entity", "manifest", "name", "preamble", "read_from", "tagged")
 
     def __init__(self, snapshot: Snapshot, manifest: Manifest) -> None:
         draft = manifest.draft
@@ -40,8 +40,8 @@ class LiveTable:
         self.manifest = manifest
         self.name: TableName = draft.table
         self.entity: Entity = draft.entity
-        self.etag = f'"{release}-{manifest.version}"'.encode()
-        self.headers = version_headers(release, manifest.version)
+        self.read_from = read_from(release, manifest.version)
+        self.tagged = tag(f"{release}-{manifest.version}", self.read_from)
         as_of = to_plain(draft.as_of)
         self.preamble = (
             f'{{"table":"{draft.table}","release":{release},"version":{manifest.version},"as_of":"{as_of}","results":['.encode()
@@ -179,6 +179,7 @@ def require_table(snapshot: Snapshot, name: str) -> TableName:
     )
 
 
-def version_headers(release: int, version: int) -> Headers:
-    """Which release and version an answer was read from, for clients that do not read ETags."""
-    return ((b"foretable-release", str(release).encode()), (b"foretable-version", str(version).encode()))
+def read_from(release: int, version: int | None = None) -> tuple[Header, ...]:
+    """Which release and version an answer was read from, for clients that do not take ETags apart."""
+    of_release = (b"foretable-release", str(release).encode())
+    return (of_release,) if version is None else (of_release, (b"foretable-version", str(version).encode()))
