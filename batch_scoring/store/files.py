@@ -120,6 +120,7 @@ def take_flock(path: Path, *, exclusive: bool, create: bool = False) -> int | No
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL_WORDS = tuple(os.strerror(code) for code in sorted(_FULL))
+_BROKEN_WORDS = os.strerror(errno.EIO)
 _FORBIDDEN_WORDS = tuple(os.strerror(code) for code in sorted(_FORBIDDEN))
 
 
@@ -146,6 +147,8 @@ def plain_errors(root: Path) -> Iterator[None]:
             raise _unavailable(root, errno.ENOSPC, text) from error
         if any(word in str(error) for word in _FORBIDDEN_WORDS) or code in _FORBIDDEN:
             raise _unavailable(root, errno.EACCES, text) from error
+        if _BROKEN_WORDS in str(error) or code == errno.EIO:  # what LMDB says of a disk that filled up in mid-write
+            raise _unavailable(root, errno.EIO, text) from error
         raise StoreCorrupt(
             f"store {root}",
             expected="readable files",
@@ -166,7 +169,9 @@ def _unavailable(root: Path, code: int | None, text: str) -> StoreUnavailable:
         )
     if code == errno.ENOENT and not root.exists():
         return no_store(root)
-    return StoreUnavailable(subject, expected="a working file system", found=text, fix="Mend it and run 'foretable verify'.")
+    return StoreUnavailable(
+        subject, expected="a working file system", found=text, fix="Look for a full or failing disk, then run 'foretable verify'."
+    )
 
 
 def no_store(root: Path) -> StoreUnavailable:

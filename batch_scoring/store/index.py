@@ -58,7 +58,7 @@ def write_index(path: Path, rows: Iterable[tuple[bytes, bytes]], *, ordered: boo
     """
     import lmdb
 
-    env = lmdb.open(str(path), subdir=False, lock=False, map_size=_FIRST_MAP, metasync=False, sync=False, meminit=False)
+    env = lmdb.open(str(path), subdir=False, lock=False, map_size=_FIRST_MAP, metasync=False, sync=False)
     try:
         rest = iter(rows)
         written = 0

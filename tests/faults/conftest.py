@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.stores import build, build_and_publish, new_store
+
+from batch_scoring.store import Files, Store
+
+
+@pytest.fixture(scope="session")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which versions 1 to 9 were live in turn and version 10 waits to be published."""
+    store = new_store(tmp_path_factory.mktemp("grown"))
+    for day in range(9):
+        build_and_publish(store, day)
+    build(store, 9)
+    for catalog in sorted((store.root / "releases").glob("*/predictions.duckdb"))[:-1]:
+        catalog.unlink()  # they are large and the rules below do not need them
+    return store.root
+
+
+@pytest.fixture
+def copy(grown: Path, tmp_path: Path) -> Callable[..., Store]:
+    """A fresh copy of it behind a given file system."""
+
+    def make(name: str, files: Files | None = None) -> Store:
+        root = tmp_path / name / "store"
+        shutil.copytree(grown, root, symlinks=True)
+        return Store(root, files or Files(), 0.5)
+
+    return make

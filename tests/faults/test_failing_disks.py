@@ -1,0 +1,133 @@
+"""Every operation of every verb fails once, in turn: nothing acknowledged is lost, and the verb works when tried again."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.drafts import DAY_ONE, staged_version
+from support.faulty import Counting, Failing
+from support.invariants import Acknowledged, acknowledged, require_whole
+from support.stores import FLIGHTS, build, new_store, put_live, roll_back
+
+from batch_scoring.domain import Release
+from batch_scoring.errors import StoreUnavailable
+from batch_scoring.store import Store, build_version, create_store, prune, verify, versions
+
+Copy = Callable[..., Store]
+Verb = Callable[[Store], object]
+
+VERBS: dict[str, Verb] = {
+    "build": lambda store: build(store, 10),
+    "publish": lambda store: put_live(store, 10),
+    "rollback": roll_back,
+    "prune": lambda store: prune(store, FLIGHTS, keep=7),
+}
+CODES = (errno.EIO, errno.ENOSPC, errno.EINTR, errno.EACCES)
+BEFORE = [Acknowledged(id=10, live=9)]
+
+
+def steps_of(copy: Copy, verb: Verb) -> list[str]:
+    files = Counting()
+    verb(copy("counted", files))
+    return files.steps
+
+
+def done_and_whole(store: Store, verb: str) -> None:
+    """The verb has had its effect and the store holds."""
+    release = require_whole(store.root, BEFORE)
+    live = release.tables[FLIGHTS].live
+    match verb:
+        case "build":
+            assert versions(store, FLIGHTS)[-1].version >= 11
+        case "publish":
+            assert live == 10
+        case "rollback":
+            assert live in (7, 8)  # 7 if the flip of the failed attempt had reached the disk after all
+        case "prune":
+            assert [each.version for each in versions(store, FLIGHTS)] == list(range(3, 11))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["refused", "half done"])
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_any_single_failure_loses_nothing_and_the_next_attempt_succeeds(copy: Copy, verb: str, late: bool) -> None:
+    steps = steps_of(copy, VERBS[verb])
+    assert len(steps) >= 15
+    for nth, step in enumerate(steps):
+        files = Failing(nth, CODES[nth % len(CODES)], late=late)
+        store = copy(f"{nth}", files)
+        ledger = list(BEFORE)
+        try:
+            result = VERBS[verb](store)
+        except StoreUnavailable:
+            pass
+        else:  # a failure in cleaning up after success may be survived, but then the result stands
+            assert files.fired
+            if isinstance(result, Release):
+                ledger.append(acknowledged(result))
+        assert files.fired, step
+        require_whole(store.root, ledger)
+        sound = Store(store.root)
+        VERBS[verb](sound)
+        done_and_whole(sound, verb)
+        shutil.rmtree(store.root.parent)
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_a_disk_that_fails_for_good_loses_nothing(copy: Copy, verb: str) -> None:
+    steps = steps_of(copy, VERBS[verb])
+    for nth in range(0, len(steps), 3):
+        store = copy(f"{nth}", Failing(nth, errno.ENOSPC, forever=True))
+        with pytest.raises(StoreUnavailable, match="expected free disk space"):
+            VERBS[verb](store)
+        release = require_whole(store.root, BEFORE)
+        assert nth >= len(steps) - 1 or verb == "prune" or release.tables[FLIGHTS].live == 9
+        shutil.rmtree(store.root.parent)
+
+
+def test_a_store_whose_creation_failed_anywhere_can_be_created_after_all(tmp_path: Path) -> None:
+    files = Counting()
+    new_store(tmp_path / "counted", files)
+    for nth in range(len(files.steps)):
+        store = Store(tmp_path / str(nth) / "store", Failing(nth, errno.EIO, forever=True))
+        with pytest.raises(StoreUnavailable):
+            create_store(store, who="tester", when=DAY_ONE)
+        sound = Store(store.root)
+        assert create_store(sound, who="tester", when=DAY_ONE).id == 1
+        assert verify(sound) == ()
+
+
+def test_a_publish_that_could_not_make_its_flip_durable_does_so_when_tried_again(copy: Copy) -> None:
+    last = len(steps_of(copy, VERBS["publish"])) - 1
+    store = copy("flipped", Failing(last, errno.EIO))
+    with pytest.raises(StoreUnavailable):
+        put_live(store, 10)
+    again = Counting()
+    assert put_live(Store(store.root, again), 10).id == 11
+    assert again.steps[-1] == "sync_folder store"
+
+
+@pytest.mark.parametrize("verb", ["build", "publish"])
+def test_a_file_system_that_is_truly_full_loses_nothing(copy: Copy, tmp_path: Path, verb: str) -> None:
+    """A limit on file size stops DuckDB and LMDB in the middle of a write, as a full disk does."""
+    staged = staged_version(tmp_path / "staged", day=10)
+    act: Verb = VERBS[verb] if verb == "publish" else (lambda store: build_version(store, staged))
+    store = copy("full")
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (0, 1_000, 2_000, 5_000, 12_000, 20_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with pytest.raises(StoreUnavailable, match=r"expected free disk space|full or failing disk"):
+                act(store)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        require_whole(store.root, BEFORE)
+    signal.signal(signal.SIGXFSZ, before)
+    act(store)
+    done_and_whole(store, verb)
