@@ -22,6 +22,7 @@ from batch_scoring.gates import GateResult
 from pipelines.run import Examples, Run, Search, Trained
 
 if TYPE_CHECKING:
+    from batch_scoring.store import Store
     from pipelines.features import FeatureSource
     from pipelines.training.contender import Champion
     from pipelines.training.fit import TrainingData
@@ -39,9 +40,17 @@ def quiet(_: str) -> None:
 
 
 def build_training_set(run: Run, source: FeatureSource) -> Examples:
-    """Every labelled example of the current delivery with its features as of its own event time; cached by content."""
-    from pipelines.features import training_set
+    """Every labelled example of the current delivery with its features as of its own event time; cached by content.
 
+    Raises:
+        NoData: nothing to learn from, or nobody to score at this as-of; the latter is found before anything dear is done.
+    """
+    import pyarrow.parquet as pq
+
+    from pipelines.features import training_set
+    from pipelines.queries import population
+
+    pq.write_table(population(run.product, run.settings, run.as_of), run.file(POPULATION))
     built = training_set(run.product, run.settings, source)
     examples = Examples(id=built.id, path=str(built.path), columns=source.columns())
     run.file(EXAMPLES).write_bytes(to_json(examples))
@@ -91,22 +100,16 @@ def train(run: Run, progress: Progress = quiet) -> Trained:
 
 
 def score(run: Run, source: FeatureSource) -> int:
-    """Score the whole population: its features as served, margins, scores, decisions and ranks. Returns the rows.
-
-    Raises:
-        NoData: nobody to score at this as-of.
-    """
+    """Score the whole population: its features as served, margins, scores, decisions and ranks. Returns the rows."""
     import polars as pl
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from batch_scoring.engines.local import map_batches
     from batch_scoring.scoring import Scorer
-    from pipelines.queries import population
 
     table, trained = run.table, _trained(run)
-    keys = population(run.product, run.settings, run.as_of)
-    pq.write_table(keys, run.file(POPULATION))
+    keys = pq.read_table(run.file(POPULATION))
     names = [*table.entity.key_names, *(feature.name for feature in trained.features)]
     pq.write_table(source.population(keys, run.as_of).select(names), run.file(FEATURES))
     scorer = Scorer(model=run.file(MODEL).read_bytes(), features=trained.features)
@@ -158,18 +161,31 @@ def explain(run: Run) -> int:
     return done
 
 
+def open_store(run: Run, *, when: datetime) -> Store:
+    """The store, made if it is not there yet. Called first, so that one that cannot be written costs nobody a training.
+
+    Raises:
+        StoreUnavailable: it cannot be written.
+    """
+    from batch_scoring.store import Store, create_store
+
+    store = Store(root=run.settings.store)
+    create_store(store, who=run.settings.actor(), when=when)
+    return store
+
+
 def judge_and_build(run: Run, *, built_at: datetime) -> Manifest:
     """Judge the run by the table's gates and store it, passed or failed, as an immutable version with its report."""
     from batch_scoring.gates import judge
-    from batch_scoring.store import Store, build_version, create_store
+    from batch_scoring.store import build_version
     from pipelines.evidence import gather
     from pipelines.record import draft_version
 
     trained = _trained(run)
-    store = Store(root=run.settings.store)
-    create_store(store, who=run.settings.actor(), when=built_at)
+    store = open_store(run, when=built_at)
     gates = judge(gather(run, trained.training), run.table.gates)
-    manifest = build_version(store, Staged(draft=draft_version(run, trained, gates, built_at), folder=run.folder))
+    staged = Staged(draft=draft_version(run, trained, gates, built_at), folder=run.folder)
+    manifest = build_version(store, staged, memory_limit=run.settings.memory_limit, threads=run.settings.threads)
     shutil.rmtree(run.folder)
     return manifest
 
@@ -239,6 +255,7 @@ def run_all(
     Raises:
         NoData, GateFailed, StoreError: live is unchanged.
     """
+    open_store(run, when=clock())
     progress("training set")
     build_training_set(run, source)
     search(run, progress)
