@@ -249,16 +249,22 @@ def _restore_pointer(store: Store) -> Iterator[str]:
     try:
         read_current(root)
     except (StoreError, OSError):
-        for number in reversed(numbers_in(releases_folder(root))):
-            folder = release_folder(root, ReleaseId(number))
-            if not any(_check_sums(root, folder, (RELEASE,), (), "")) or _is_readable(root, ReleaseId(number)):
-                flip(store.files, root, folder)
-                store.files.sync_folder(root)
-                yield f"current points at release {number} again."
-                return
-        raise StoreCorrupt(
-            f"store {root}", expected="at least one whole release", found="none", fix="Restore the store from a backup."
-        ) from None
+        readable = [ReleaseId(number) for number in numbers_in(releases_folder(root)) if _is_readable(root, ReleaseId(number))]
+        whole = [release for release in readable if _holds(root, release, RELEASE)]
+        if not readable:
+            raise StoreCorrupt(
+                f"store {root}", expected="at least one whole release", found="none", fix="Restore the store from a backup."
+            ) from None
+        newest = max(whole or readable)
+        flip(store.files, root, release_folder(root, newest))
+        store.files.sync_folder(root)
+        yield f"current points at release {newest} again."
+
+
+def _holds(root: Path, release: ReleaseId, name: str) -> bool:
+    """Whether one file of a release has its recorded checksum."""
+    path = release_folder(root, release) / name
+    return path.exists() and read_sums(path.parent).get(name) == digest(path)
 
 
 def _is_readable(root: Path, release: ReleaseId) -> bool:
@@ -288,8 +294,8 @@ def _restore_catalog(store: Store) -> Iterator[str]:
     root = store.root
     current: Release = read_current(root)
     folder = release_folder(root, current.id)
-    if not any(_check_sums(root, folder, (RELEASE, CATALOG), (), "")):
-        return
+    if _holds(root, current.id, CATALOG) or not _holds(root, current.id, RELEASE):
+        return  # a release.json that changed must stay a finding, not be given a new checksum
     from batch_scoring.store.catalog import write_catalog
 
     aside = folder.with_name(f"{BUILDING}{folder.name}")

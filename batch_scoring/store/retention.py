@@ -108,6 +108,7 @@ def _remove_version(store: Store, table: TableName, version: VersionId) -> bool:
     try:
         doomed = folder.with_name(f"{BUILDING}{folder.name}")
         store.files.rename(folder, doomed)
+        store.files.sync_folder(folder.parent)  # or a power cut could bring the name back with half of its files
         store.files.remove_tree(doomed)
     finally:
         os.close(handle)

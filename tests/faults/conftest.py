@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +23,20 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store.root
 
 
+def _link(source: str, target: str) -> object:
+    """Finished files never change, so copies of the store may share them."""
+    if Path(source).is_symlink() or Path(source).name == "lock":
+        return shutil.copy2(source, target, follow_symlinks=False)
+    return os.link(source, target)
+
+
 @pytest.fixture
 def copy(grown: Path, tmp_path: Path) -> Callable[..., Store]:
     """A fresh copy of it behind a given file system."""
 
     def make(name: str, files: Files | None = None) -> Store:
         root = tmp_path / name / "store"
-        shutil.copytree(grown, root, symlinks=True)
+        shutil.copytree(grown, root, symlinks=True, copy_function=_link)
         return Store(root, files or Files(), 0.5)
 
     return make

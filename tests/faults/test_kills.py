@@ -1,0 +1,84 @@
+"""Real processes, killed with SIGKILL before every operation and at random moments; a ledger outside the store remembers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.faulty import Counting
+from support.invariants import Acknowledged, require_whole
+from support.scale import ROUNDS
+from support.stores import FLIGHTS, build_and_publish, put_live, roll_back
+
+from batch_scoring.store import Store, prune, versions
+
+Copy = Callable[..., Store]
+Kill = Callable[..., str]
+BEFORE = [Acknowledged(id=10, live=9)]
+
+
+@pytest.fixture(scope="module")
+def kill() -> Iterator[Kill]:
+    """Runs a task in a process of its own; says how that ended."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-m", "support.zygote"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as zygote:
+        assert zygote.stdin is not None
+        assert zygote.stdout is not None
+
+        def run(**task: object) -> str:
+            assert zygote.stdin is not None
+            assert zygote.stdout is not None
+            zygote.stdin.write(json.dumps(task) + "\n")
+            zygote.stdin.flush()
+            return zygote.stdout.readline().strip()
+
+        yield run
+        zygote.stdin.close()
+
+
+def read_ledger(path: Path) -> list[Acknowledged]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [*BEFORE, *(Acknowledged(*map(int, line.split())) for line in lines)]
+
+
+@pytest.mark.parametrize("verb", ["publish", "rollback", "prune"])
+def test_a_kill_before_any_operation_loses_nothing(copy: Copy, kill: Kill, tmp_path: Path, verb: str) -> None:
+    counting = Counting()
+    store = copy("counted", counting)
+    match verb:
+        case "publish":
+            put_live(store, 10, force=True)
+        case "rollback":
+            roll_back(store)
+        case _:
+            prune(store, FLIGHTS, keep=7)
+    for nth in range(0, len(counting.steps) + 1, 2 if ROUNDS == 1 else 1):
+        store = copy(str(nth))
+        ledger = tmp_path / f"ledger-{nth}"
+        ended = kill(root=str(store.root), ledger=str(ledger), verb=verb, die_at=nth, seed=nth)
+        assert ended == ("killed" if nth < len(counting.steps) else "done 0")
+        entries = read_ledger(ledger)
+        assert len(entries) == (2 if nth == len(counting.steps) and verb != "prune" else 1)
+        require_whole(store.root, entries)
+        build_and_publish(store, 30)
+        shutil.rmtree(store.root.parent)
+
+
+def test_kills_at_random_moments_lose_nothing(copy: Copy, kill: Kill, tmp_path: Path) -> None:
+    chance = random.Random(20130301)
+    store = copy("long life")
+    ledger = tmp_path / "ledger"
+    for n in range(12 * ROUNDS):
+        assert kill(root=str(store.root), ledger=str(ledger), live_for=chance.uniform(0.02, 0.5), seed=n) == "killed"
+        require_whole(store.root, read_ledger(ledger))
+    assert len(read_ledger(ledger)) > 5
+    assert len(versions(store, FLIGHTS)) >= 7
