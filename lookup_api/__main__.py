@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lookup_api.serve import Serving
 
-# Worker processes import this module too, so what only the first process needs is imported where it is used.
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped.
 
     Returns:
-        0 after an orderly end; 2 when it could not start, with one sentence on standard error.
+        0 after an orderly end; 2 when it could not start, with one sentence on standard error; 1 when it failed.
     """
     from batch_scoring.errors import ForetableError
     from lookup_api.serve import bind, check_store, run
@@ -35,10 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     # uvicorn raises the signal that stopped it once more when it has stopped in good order; that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        run(serving, listener)
+        return 0 if run(serving, listener) else 1
     except KeyboardInterrupt:
         return 0
-    return 0
 
 
 def _serving(arguments: list[str] | None) -> Serving:

@@ -34,6 +34,7 @@ from lookup_api.exchange import (
     Send,
     asked,
     fresh_or,
+    request_ids,
     respond,
 )
 from lookup_api.pages import create_pages
@@ -53,13 +54,14 @@ class LookupApi:
     def __init__(self, store: Path) -> None:
         reader = Reader(store)
         self._tables = Tables(reader)
+        self._new_ids = request_ids()
         self._pages = create_pages(reader, self._refusal)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        request_id, if_none_match = asked(scope["headers"])
+        request_id, if_none_match = asked(scope["headers"], self._new_ids)
         try:
             _require_modest(scope)
             answer = await self._hot(scope, receive, if_none_match)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any, NamedTuple
 
 from lookup_api.conditional import holds
@@ -29,8 +29,6 @@ READ_FROM = "foretable.read_from"
 """Where the scope carries the headers that name release and version, once they are known: a refusal names them too."""
 
 _usable_request_id = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
-_process = secrets.token_hex(4)
-_count = itertools.count(1)
 
 
 class Answer(NamedTuple):
@@ -41,6 +39,12 @@ class Answer(NamedTuple):
     body: bytes
 
 
+def request_ids() -> Iterator[bytes]:
+    """New request ids. Every process must make its own, or two would count the same."""
+    process = secrets.token_hex(4)
+    return (f"{process}-{number:x}".encode() for number in itertools.count(1))
+
+
 class Asked(NamedTuple):
     """What the headers of a request say that matters to every resource."""
 
@@ -48,7 +52,7 @@ class Asked(NamedTuple):
     if_none_match: bytes | None
 
 
-def asked(headers: Iterable[Header]) -> Asked:
+def asked(headers: Iterable[Header], new_ids: Iterator[bytes]) -> Asked:
     """Read the request id (the caller's if it is usable, else a new one) and ``If-None-Match``."""
     request_id = b""
     if_none_match = None
@@ -57,7 +61,7 @@ def asked(headers: Iterable[Header]) -> Asked:
             request_id = value if _usable_request_id(value) else b""
         elif name == b"if-none-match":
             if_none_match = value if if_none_match is None else if_none_match + b", " + value
-    return Asked(request_id or f"{_process}-{next(_count):x}".encode(), if_none_match)
+    return Asked(request_id or next(new_ids), if_none_match)
 
 
 class Tagged(NamedTuple):

@@ -7,15 +7,11 @@ import gc
 import os
 import socket
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batch_scoring.errors import SettingsError, StoreUnavailable
 from batch_scoring.store import Reader
-
-if TYPE_CHECKING:
-    from lookup_api.app import LookupApi
 
 GRACE = 15
 """Seconds that requests in flight have to finish when the server is stopped."""
@@ -86,17 +82,27 @@ def bind(serving: Serving) -> socket.socket:
     return listener
 
 
-def run(serving: Serving, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; requests in flight are finished first."""
-    from uvicorn import Config, Server
-    from uvicorn.supervisors import Multiprocess
+def run(serving: Serving, listener: socket.socket) -> bool:
+    """Serve until SIGINT or SIGTERM; requests in flight are finished first.
 
+    Returns:
+        Whether that was in good order: False when a worker could not start.
+    """
+    import uvloop  # noqa: F401 -- loaded here so that workers need not
+    from uvicorn import Config, Server
+
+    from lookup_api.app import LookupApi
     from lookup_api.protocol import BoundedHttp
+    from lookup_api.workers import Workers
+
+    def application() -> LookupApi:
+        app = LookupApi(serving.store)
+        _keep()
+        return app
 
     options: dict[str, Any] = {
         "factory": True,
         "interface": "asgi3",
-        "workers": serving.workers,
         "loop": "uvloop",
         "http": BoundedHttp,
         "ws": "none",
@@ -109,22 +115,18 @@ def run(serving: Serving, listener: socket.socket) -> None:
         "timeout_keep_alive": _KEEP_ALIVE,
         "timeout_graceful_shutdown": GRACE,
     }
-    config = Config(partial(_worker, serving.store), **options)
+    server = Server(Config(application, **options))
     if serving.workers == 1:
-        Server(config).run(sockets=[listener])
-    else:
-        Multiprocess(config, sockets=[listener]).run()
+        server.run(sockets=[listener])
+        return True
+    _keep()
+    return Workers(serving.workers, lambda: server.run(sockets=[listener]), listener).run()
 
 
-def _worker(store: Path) -> LookupApi:
-    """The application of one worker process."""
-    from lookup_api.app import LookupApi
-
-    app = LookupApi(store)
-    # What is loaded by now lives as long as the process; the collector need not look at it again with every request.
+def _keep() -> None:
+    """What is loaded by now lives as long as the process: the collector need not look at it again with every request."""
     gc.collect()
     gc.freeze()
-    return app
 
 
 LOGGING: dict[str, Any] = {

@@ -39,26 +39,35 @@ def start_in_vain(workspace: Path, *options: str, prefix: tuple[str, ...] = (), 
     return result.stderr
 
 
-def test_it_is_ready_within_a_second(server: Server, published: Store) -> None:
-    fastest = server.ready_after
-    for _ in range(4):  # other work on the machine may slow one start, not five
-        if fastest < 1.0:
-            break
-        with serving(published.root.parent) as again:
-            fastest = min(fastest, again.ready_after)
-    assert fastest < 1.0
+def test_it_is_ready_after_less_than_a_second_of_work(server: Server) -> None:
+    # Work, not waiting: what else the machine does must not decide this test.
+    assert server.ready_after < 1.0
+
+
+def test_two_workers_are_ready_as_soon_as_one(tmp_path: Path) -> None:
+    new_store(tmp_path)
+    with serving(tmp_path, "--workers", "2") as server:
+        assert server.ready_after < 1.0
+
+
+def test_request_ids_of_two_workers_differ(tmp_path: Path) -> None:
+    new_store(tmp_path)
+    with serving(tmp_path, "--workers", "2") as server:
+        seen = [server.get("/livez").headers["x-request-id"] for _ in range(60)]
+    assert len(set(seen)) == len(seen)
 
 
 ASKED_FOR_EVERYTHING = """
 import asyncio, sys
 from pathlib import Path
-import lookup_api.__main__
-from lookup_api import serve
+import httptools, uvicorn, uvloop
+import lookup_api.__main__, lookup_api.protocol, lookup_api.workers
 from batch_scoring.settings import load_settings
-import uvicorn, uvicorn.supervisors, uvloop, httptools
+from lookup_api.app import LookupApi
+from lookup_api.serve import check_store
 load_settings()
-serve.check_store(Path(sys.argv[1]))
-app = serve._worker(Path(sys.argv[1]))
+check_store(Path(sys.argv[1]))
+app = LookupApi(Path(sys.argv[1]))
 
 async def ask(method, path, body=b""):
     sent = []
@@ -156,16 +165,37 @@ def test_host_port_workers_and_store_come_from_the_settings(tmp_path: Path) -> N
         process.stderr.close()
 
 
+def workers_of(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
     build_and_publish(new_store(tmp_path), 1)
     with serving(tmp_path, "--workers", "2") as server:
-        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-        workers = [int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
-        for _ in range(20):
+        first = workers_of(server.process.pid)
+        assert len(first) == 2
+        os.kill(first[0], signal.SIGKILL)
+        started = time.monotonic()
+        while len(workers_of(server.process.pid)) < 2 or first[0] in workers_of(server.process.pid):
             assert server.get(UA_1000).status == 200
+            assert time.monotonic() - started < 10
             time.sleep(0.05)
+    assert "ended (signal 9); starting another" in (tmp_path / "server.log").read_text()
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    build_and_publish(new_store(tmp_path), 1)
+    process = subprocess.Popen(
+        command("--workers", "2", "--port", str(free_port())), env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    while len(workers_of(process.pid)) < 2:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert b"Traceback" not in process.stderr.read()  # returns when the last of them has ended
+    process.stderr.close()
 
 
 def test_a_request_in_flight_is_finished_when_the_server_is_stopped(tmp_path: Path) -> None:
