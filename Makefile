@@ -21,7 +21,7 @@ $(READY): uv.lock pyproject.toml
 setup: $(READY) ## Make the environment from the lock file
 
 demo: $(READY) ## The whole way on real flights: ingest, replay a week, look up, explain, query, roll back
-	@$(BIN)/foretable demo $(if $(SERVE),--serve)
+	@$(BIN)/foretable demo flights $(if $(SERVE),--serve)
 
 serve: $(READY) ## Serve lookups over HTTP
 	@$(BIN)/foretable serve

@@ -313,12 +313,13 @@ def serve(
 
 @app.command()
 def demo(
+    table: Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Which table; by default the first declared.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Leave the API and Dagster running at the end.")] = False,
 ) -> None:
     """The whole way on one table: ingest, replay a week, look up, explain, query, roll back."""
     from pipelines.demo import demonstrate
 
-    demonstrate(_settings(), clock=_now, keep_serving=serve)
+    demonstrate(_settings(), table, clock=_now, keep_serving=serve)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -50,18 +51,18 @@ class Demo:
         return self.product.table.name
 
 
-def demonstrate(settings: Settings, *, clock: Callable[[], datetime], keep_serving: bool) -> None:
+def demonstrate(settings: Settings, table: str | None, *, clock: Callable[[], datetime], keep_serving: bool) -> None:
     """Ingest, replay a week, look up over HTTP, explain, query, roll back.
 
     Args:
+        table: which one; by default the first that is declared.
         keep_serving: leave the lookup API and Dagster in the foreground at the end, until interrupted.
 
     Raises:
         ForetableError: a step failed; what was published before stays.
     """
-    products = load_repository(settings.repo).products
-    # The declared examples come with history; the first one with a last day is what can be replayed.
-    product = next((product for product in products if product.table.schedule.until), products[0])
+    repository = load_repository(settings.repo)
+    product = repository.products[0] if table is None else repository.product(table)
     begun = time.monotonic()
     demo = Demo(product=product, settings=settings, days=_choose_days(product))
     _ingest(demo)
@@ -178,27 +179,26 @@ def _highest(demo: Demo) -> str:
 @contextmanager
 def _server(settings: Settings) -> Iterator[None]:
     """The lookup API as a process of its own, gone when the block ends."""
-    process = _start([sys.executable, "-m", "lookup_api"], settings)
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not _ready(settings):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise ForetableError(
-                    "lookup API",
-                    expected=f"an answer on port {settings.port}",
-                    found="none",
-                    fix="Free the port or set FORETABLE_PORT; 'foretable serve' says more.",
-                )
-            time.sleep(0.05)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+    with tempfile.TemporaryFile() as said:
+        process = _start([sys.executable, "-m", "lookup_api"], settings, stderr=said)
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            while not _ready(settings):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    said.seek(0)
+                    raise ForetableError("lookup API", found=said.read().decode(errors="replace").strip() or "no answer")
+                time.sleep(0.05)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
 
 
-def _start(command: list[str], settings: Settings, **variables: str) -> subprocess.Popen[bytes]:
+def _start(
+    command: list[str], settings: Settings, *, stderr: IO[bytes] | None = None, **variables: str
+) -> subprocess.Popen[bytes]:
     environment = os.environ | {"FORETABLE_WORKSPACE": str(settings.workspace)} | variables
-    return subprocess.Popen(command, env=environment)  # noqa: S603  # our own interpreter and modules
+    return subprocess.Popen(command, env=environment, stderr=stderr)  # noqa: S603  # our own interpreter and modules
 
 
 def _ready(settings: Settings) -> bool:
