@@ -74,7 +74,7 @@ def test_a_field_that_cannot_work_is_named_with_its_file_and_line(repo: Path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("from datetime import timedelta", "from datetime import timedelt", ("table.py:3", "ImportError")),
+        ("    Baseline,\n", "    Basline,\n", ("table.py:", "ImportError")),
         ("orders = PredictionTable(", "orders = PredictionTable((", ("table.py:", "never closed")),
         ("orders = PredictionTable(", "PredictionTable(", ("exactly one PredictionTable", "none")),
         (
