@@ -1,11 +1,11 @@
 -- What became of each flight, and when that was known here.
 --
 -- An outcome is final
---   arrived    when the aircraft is at the gate: wheels were off at scheduled departure + delay (+ taxi), landed `air_time`
---              later, and `arr_time` is the next time the destination's clock shows it; taxiing never takes a day.
---              Four airports are not in the file of airports; all are in Puerto Rico and the Virgin Islands.
+--   arrived    when the aircraft is at the gate: that is the first time after departure + delay + time in the air at which
+--              the destination's clock shows `arr_time` (what lies between is taxiing, which never takes a day).
+--              Four destinations are not in the file of airports; they are in Puerto Rico and the Virgin Islands.
 --   cancelled  four hours after the scheduled departure.
---   diverted   twelve hours after it left.
+--   diverted   twelve hours after it left the gate.
 -- Final outcomes are delivered at 03:00 every night, New York time. So the row of a flight that is still in the air at
 -- 03:00 comes a day later than its neighbours', and nothing built at 04:00 may know it.
 WITH flown AS (
