@@ -22,6 +22,7 @@ from batch_scoring.errors import StoreCorrupt, StoreError, UnknownTable, Unknown
 from batch_scoring.store.files import plain_errors, take_flock
 from batch_scoring.store.index import index_key, open_index, render_explanation
 from batch_scoring.store.layout import (
+    CURRENT,
     check_version,
     read_manifest,
     read_release,
@@ -210,6 +211,7 @@ class Reader:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        self._pointer = str(self._root / CURRENT)
         self._lock = threading.Lock()
         self._state: tuple[str, Snapshot] | None = None
         self._refused: tuple[str, StoreError, float] | None = None
@@ -227,11 +229,13 @@ class Reader:
             StoreUnavailable: there is no store.
             StoreCorrupt: the current release or a live version is damaged, and no earlier one was open.
         """
-        with plain_errors(self._root):
-            target = read_target(self._root)
-            state = self._state
-            if state is not None and state[0] == target:
+        state = self._state
+        try:
+            if state is not None and os.readlink(self._pointer) == state[0]:  # noqa: PTH115 -- once per request
                 return state[1]
+        except OSError:  # said in a sentence below
+            pass
+        with plain_errors(self._root):
             return self._follow()
 
     def _follow(self) -> Snapshot:

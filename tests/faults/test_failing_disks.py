@@ -13,6 +13,7 @@ import pytest
 from support.drafts import DAY_ONE, staged_version
 from support.faulty import Counting, Failing
 from support.invariants import Acknowledged, acknowledged, require_whole
+from support.scale import some
 from support.stores import FLIGHTS, build, new_store, put_live, roll_back
 
 from batch_scoring.domain import Release
@@ -58,7 +59,7 @@ def done_and_whole(store: Store, verb: str) -> None:
 def test_any_single_failure_loses_nothing_and_the_next_attempt_succeeds(copy: Copy, verb: str, late: bool) -> None:
     steps = steps_of(copy, VERBS[verb])
     assert len(steps) >= 15
-    for nth, step in enumerate(steps):
+    for nth in some(len(steps), every=2, first=late):
         files = Failing(nth, CODES[nth % len(CODES)], late=late)
         store = copy(f"{nth}", files)
         ledger = list(BEFORE)
@@ -70,7 +71,7 @@ def test_any_single_failure_loses_nothing_and_the_next_attempt_succeeds(copy: Co
             assert files.fired
             if isinstance(result, Release):
                 ledger.append(acknowledged(result))
-        assert files.fired, step
+        assert files.fired, steps[nth]
         require_whole(store.root, ledger)
         sound = Store(store.root)
         VERBS[verb](sound)
@@ -81,7 +82,7 @@ def test_any_single_failure_loses_nothing_and_the_next_attempt_succeeds(copy: Co
 @pytest.mark.parametrize("verb", list(VERBS))
 def test_a_disk_that_fails_for_good_loses_nothing(copy: Copy, verb: str) -> None:
     steps = steps_of(copy, VERBS[verb])
-    for nth in range(0, len(steps), 3):
+    for nth in some(len(steps), every=4):
         store = copy(f"{nth}", Failing(nth, errno.ENOSPC, forever=True))
         with pytest.raises(StoreUnavailable, match="expected free disk space"):
             VERBS[verb](store)

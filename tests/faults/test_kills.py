@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.faulty import Counting
 from support.invariants import Acknowledged, require_whole
-from support.scale import ROUNDS
+from support.scale import ROUNDS, some
 from support.stores import FLIGHTS, build_and_publish, put_live, roll_back
 
 from batch_scoring.store import Store, prune, versions
@@ -61,7 +61,7 @@ def test_a_kill_before_any_operation_loses_nothing(copy: Copy, kill: Kill, tmp_p
             roll_back(store)
         case _:
             prune(store, FLIGHTS, keep=7)
-    for nth in range(0, len(counting.steps) + 1, 2 if ROUNDS == 1 else 1):
+    for nth in some(len(counting.steps) + 1, every=3, first=len(counting.steps)):
         store = copy(str(nth))
         ledger = tmp_path / f"ledger-{nth}"
         ended = kill(root=str(store.root), ledger=str(ledger), verb=verb, die_at=nth, seed=nth)

@@ -12,7 +12,7 @@ import pytest
 from support.drafts import DAY_ONE
 from support.faulty import Counting, Forgetful, PowerCut
 from support.invariants import Acknowledged, acknowledged, require_whole
-from support.scale import ROUNDS
+from support.scale import ROUNDS, some
 from support.stores import FLIGHTS, build, new_store, put_live, roll_back
 
 from batch_scoring.domain import Release
@@ -37,7 +37,7 @@ def test_a_cut_anywhere_in_a_day_loses_nothing_that_was_acknowledged(copy: Copy,
     steps = len(counted.steps)
     assert steps > 100
     for seed in range(ROUNDS):
-        for nth in range(seed, steps + 1, 4 if ROUNDS == 1 else 1):
+        for nth in some(steps + 1, every=6, first=steps):
             chance = random.Random(f"{seed}/{nth}")
             files = Forgetful(nth, tmp_path / f"graveyard-{seed}-{nth}")
             store = copy(f"{seed}-{nth}", files)
@@ -61,7 +61,7 @@ def test_a_cut_while_a_store_is_created_leaves_one_that_can_be_created(tmp_path:
     counted = Counting()
     new_store(tmp_path / "counted", counted)
     for seed in range(ROUNDS):
-        for nth in range(len(counted.steps) + 1):
+        for nth in some(len(counted.steps) + 1, every=2):
             folder = tmp_path / f"{seed}-{nth}"
             folder.mkdir()
             files = Forgetful(nth, tmp_path / f"graveyard-{seed}-{nth}")
