@@ -14,6 +14,7 @@ help: ## Show this help
 
 $(READY): uv.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv sync --locked --active --inexact --quiet
 	@touch $@

@@ -18,18 +18,6 @@ from pipelines.steps import build_training_set
 FLIGHTS_DAY = date(2013, 7, 9)
 CUSTOMERS_DAY = date(1998, 3, 2)
 LEAKS = {"tailnum", "dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "late", "label", "cancelled", "diverted"}
-    "tailnum",
-    "dep_time",
-    "dep_delay",
-    "arr_time",
-    "arr_delay",
-    "air_time",
-    "late",
-    "label",
-    "arrival_delay",
-    "cancelled",
-    "diverted",
-}
 
 
 @pytest.fixture(scope="module")
