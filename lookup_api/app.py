@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from batch_scoring.errors import ForetableError, StoreError
 from batch_scoring.store import Reader
+from batch_scoring.store.files import plain_errors
 from lookup_api import answers, problems
 from lookup_api.batch import look_up, read_body
 from lookup_api.exchange import (
@@ -52,6 +53,7 @@ class LookupApi:
     """Serves one store. Holds no state of its own beyond what it has read of the current release."""
 
     def __init__(self, store: Path) -> None:
+        self._store = store
         reader = Reader(store)
         self._tables = Tables(reader)
         self._new_ids = request_ids()
@@ -96,8 +98,17 @@ class LookupApi:
             return look_up(self._tables.live(_plain_name(name)), keys)
         return None
 
+    def _plain(self, error: Exception) -> Exception:
+        """What LMDB or the system says in the middle of a read, as the store's own sentence about it."""
+        try:
+            with plain_errors(self._store):
+                raise error  # noqa: TRY301 -- plain_errors translates what passes through it
+        except Exception as said:  # noqa: BLE001 -- the same error, or its translation
+            return said
+
     def _refusal(self, error: Exception, scope: Scope, request_id: bytes) -> Answer:
         """Any failure as a problem document; what nobody foresaw is logged under the request id."""
+        error = self._plain(error)
         if not isinstance(error, ForetableError):
             _log.error("request %s failed", request_id.decode(), exc_info=error)
             error = ForetableError("request")

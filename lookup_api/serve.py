@@ -6,12 +6,16 @@ import errno
 import gc
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batch_scoring.errors import SettingsError, StoreUnavailable
 from batch_scoring.store import Reader
+
+if TYPE_CHECKING:
+    from uvicorn import Config
 
 GRACE = 15
 """Seconds that requests in flight have to finish when the server is stopped."""
@@ -88,11 +92,9 @@ def run(serving: Serving, listener: socket.socket) -> bool:
     Returns:
         Whether that was in good order: False when a worker could not start.
     """
-    import uvloop  # noqa: F401 -- loaded here so that workers need not
-    from uvicorn import Config, Server
+    from uvicorn import Server
 
     from lookup_api.app import LookupApi
-    from lookup_api.protocol import BoundedHttp
     from lookup_api.workers import Workers
 
     def application() -> LookupApi:
@@ -100,27 +102,41 @@ def run(serving: Serving, listener: socket.socket) -> bool:
         _keep()
         return app
 
-    options: dict[str, Any] = {
-        "factory": True,
-        "interface": "asgi3",
-        "loop": "uvloop",
-        "http": BoundedHttp,
-        "ws": "none",
-        "lifespan": "off",
-        "access_log": False,
-        "server_header": False,
-        "proxy_headers": False,
-        "log_config": LOGGING,
-        "backlog": _BACKLOG,
-        "timeout_keep_alive": _KEEP_ALIVE,
-        "timeout_graceful_shutdown": GRACE,
-    }
-    server = Server(Config(application, **options))
+    server = Server(configure(application))
     if serving.workers == 1:
         server.run(sockets=[listener])
         return True
     _keep()
     return Workers(serving.workers, lambda: server.run(sockets=[listener]), listener).run()
+
+
+def configure(application: Callable[[], Any]) -> Config:
+    """How uvicorn runs here: its fastest loop and parser, bounded heads, no log line per request.
+
+    Args:
+        application: makes the ASGI application; called once in every worker process.
+    """
+    import uvloop  # noqa: F401 -- loaded before workers are forked
+    from uvicorn import Config
+
+    from lookup_api.protocol import BoundedHttp
+
+    return Config(
+        application,
+        factory=True,
+        interface="asgi3",
+        loop="uvloop",
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=LOGGING,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
 
 
 def _keep() -> None:
