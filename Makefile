@@ -28,8 +28,7 @@ serve: $(READY) ## Serve lookups over HTTP
 	@$(BIN)/foretable serve
 
 dagster: $(READY) ## Open the Dagster UI on this workspace
-	@mkdir -p .dagster && test -f .dagster/dagster.yaml || printf 'telemetry:\n  enabled: false\n' > .dagster/dagster.yaml
-	@DAGSTER_HOME=$(CURDIR)/.dagster $(BIN)/dagster dev -w workspace.yaml
+	@$(BIN)/foretable dagster
 
 test: $(READY) ## Run every test
 	@$(BIN)/python -m pytest -q

@@ -312,6 +312,22 @@ def serve(
 
 
 @app.command()
+def dagster(
+    port: Annotated[int, typer.Option(help="Port of the web page.")] = 3000,
+) -> None:
+    """Open the Dagster UI on this workspace: runs, schedules, gates, history. Until interrupted."""
+    settings = _settings()
+    home = settings.workspace / ".dagster"
+    home.mkdir(exist_ok=True)
+    configuration = home / "dagster.yaml"
+    if not configuration.exists():
+        configuration.write_text("telemetry:\n  enabled: false\nnux:\n  enabled: false\n")
+    environment = os.environ | {"DAGSTER_HOME": str(home), "FORETABLE_WORKSPACE": str(settings.workspace)}
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "pipelines.definitions", "-p", str(port)]
+    os.execve(sys.executable, command, environment)  # noqa: S606  # our own interpreter, no shell
+
+
+@app.command()
 def demo(
     table: Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Which table; by default the first declared.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Leave the API and Dagster running at the end.")] = False,

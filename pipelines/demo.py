@@ -194,10 +194,8 @@ def _server(settings: Settings) -> Iterator[None]:
             process.wait(timeout=30)
 
 
-def _start(
-    command: list[str], settings: Settings, *, stderr: IO[bytes] | None = None, **variables: str
-) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"FORETABLE_WORKSPACE": str(settings.workspace)} | variables
+def _start(command: list[str], settings: Settings, *, stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"FORETABLE_WORKSPACE": str(settings.workspace)}
     return subprocess.Popen(command, env=environment, stderr=stderr)  # noqa: S603  # our own interpreter and modules
 
 
@@ -215,24 +213,14 @@ def _get(address: str) -> tuple[Any, str]:
 
 
 def _addresses(settings: Settings) -> None:
-    out.print(
-        f"  lookup API   foretable serve                            http://{settings.host}:{settings.port}/docs", markup=False
-    )
-    out.print("  Dagster UI   dagster dev -m pipelines.definitions      http://127.0.0.1:3000", markup=False)
+    out.print(f"  lookup API   foretable serve      http://{settings.host}:{settings.port}/docs", markup=False)
+    out.print("  Dagster UI   foretable dagster    http://127.0.0.1:3000", markup=False)
     out.print(f"  DuckDB file  {settings.store / 'current' / 'predictions.duckdb'} (read-only)", markup=False)
 
 
 def _serve_until_interrupted(settings: Settings) -> None:
-    home = settings.workspace / ".dagster"
-    home.mkdir(exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     out.print("Serving both; stop with Ctrl-C.")
-    workspace = ["-m", "dagster", "dev", "-m", "pipelines.definitions"]
-    processes = [
-        _start([sys.executable, "-m", "lookup_api"], settings),
-        _start([sys.executable, *workspace], settings, DAGSTER_HOME=str(home)),
-    ]
+    processes = [_start([sys.executable, "-m", *module], settings) for module in (["lookup_api"], ["pipelines", "dagster"])]
     try:
         for process in processes:
             process.wait()

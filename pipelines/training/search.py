@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 Cell = tuple[Window, Block]
 
-TIE = 1e-9
-"""Mean losses closer than this are the same number; windows that hold the same rows tie exactly."""
+_ROUNDING = 1e-12
 
 
 def search_windows(
@@ -120,10 +119,20 @@ def mean_losses(scores: tuple[WindowScore, ...]) -> dict[Window, float]:
 
 
 def choose_window(scores: tuple[WindowScore, ...]) -> Window:
-    """The window of least mean log-loss; of equal ones the longer."""
-    losses = mean_losses(scores)
-    least = min(losses.values())
-    return max((window for window, loss in losses.items() if loss - least <= TIE), key=_length)
+    """The longest window that ties with the best: a window is shortened only for a gain beyond noise.
+
+    The best has the least mean log-loss. Another ties with it if its mean excess is at most one standard error of the
+    excesses over the blocks (the one-standard-error rule of Breiman et al., *CART*, 1984, on paired differences). With
+    one block only equal losses tie.
+    """
+    losses = {window: np.array([score.log_loss for score in scores if score.window == window]) for window in mean_losses(scores)}
+    best = losses[min(losses, key=lambda window: float(losses[window].mean()))]
+    return max((window for window, loss in losses.items() if _ties(loss - best)), key=_length)
+
+
+def _ties(excess: npt.NDArray[np.float64]) -> bool:
+    error = excess.std(ddof=1) / np.sqrt(len(excess)) if len(excess) > 1 else 0.0
+    return bool(excess.mean() <= error + _ROUNDING)
 
 
 def _length(window: Window) -> float:

@@ -1,6 +1,6 @@
 """Search, baseline and contender on small made data whose right answers are known."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -229,11 +229,27 @@ def test_population_stability_is_finite_and_zero_only_for_equal_shares(reference
     assert 0 <= population_stability(before, after) < float("inf")
 
 
-def test_a_window_is_chosen_by_its_mean_over_the_folds() -> None:
-    def cell(window: int, fold: int, loss: float) -> WindowScore:
-        moment = datetime.combine(date(2024, 1, 1), datetime.min.time(), tzinfo=UTC)
-        return WindowScore(
-            window=window, fold=fold, cutoff=moment, until=moment, train_rows=1, test_rows=1, log_loss=loss, auc=None
-        )
+def cells(losses: dict[int, tuple[float, ...]]) -> tuple[WindowScore, ...]:
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    return tuple(
+        WindowScore(window=window, fold=fold, cutoff=moment, until=moment, train_rows=1, test_rows=1, log_loss=loss, auc=None)
+        for window, row in losses.items()
+        for fold, loss in enumerate(row, start=1)
+    )
 
-    assert choose_window((cell(7, 1, 0.1), cell(7, 2, 0.9), cell(30, 1, 0.4), cell(30, 2, 0.4))) == 30
+
+def test_a_window_is_chosen_by_its_mean_over_the_folds() -> None:
+    assert choose_window(cells({7: (0.40, 0.41, 0.40), 30: (0.50, 0.51, 0.52)})) == 7
+
+
+def test_a_short_window_that_is_better_by_luck_alone_is_not_taken() -> None:
+    assert choose_window(cells({30: (0.5893, 0.5274, 0.5501), 365: (0.6040, 0.5210, 0.5474)})) == 365
+
+
+def test_a_short_window_that_is_better_on_every_fold_is_taken() -> None:
+    assert choose_window(cells({30: (0.50, 0.52, 0.51), 365: (0.53, 0.54, 0.54)})) == 30
+
+
+def test_with_one_fold_only_equal_losses_tie() -> None:
+    assert choose_window(cells({30: (0.5,), 365: (0.5000001,)})) == 30
+    assert choose_window(cells({30: (0.5,), 365: (0.5,)})) == 365
