@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -172,3 +173,11 @@ def test_the_page_shows_every_operation_and_problem(server: Server, document: di
 def test_the_root_leads_to_the_documentation(server: Server) -> None:
     reply = server.get("/")
     assert (reply.status, reply.headers["location"]) == (307, "/docs")
+
+
+def test_the_written_contract_lists_every_operation_and_problem(document: dict[str, Any]) -> None:
+    written = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"/problems/[a-z-]+", written)) == {kind.uri for kind in PROBLEM_TYPES}
+    for path in ("/v1/tables", "/v1/tables/{table}", "/v1/tables/{table}/versions", "/livez", "/readyz"):
+        assert path in document["paths"]
+        assert f"GET {path}`" in written
