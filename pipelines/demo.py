@@ -19,10 +19,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from batch_scoring.domain import Manifest, Release, VersionId
+from batch_scoring.domain import Manifest
 from batch_scoring.errors import ForetableError, GateFailed
 from batch_scoring.settings import Settings
-from batch_scoring.store import Reader, Store, rollback
+from batch_scoring.store import Reader, Store, publish, rollback
 from pipelines.catalog_query import run_query
 from pipelines.console import out, show_realised, show_table, show_windows, steps
 from pipelines.features import FeastFeatures
@@ -160,14 +160,19 @@ def _roll_back(demo: Demo, clock: Callable[[], datetime]) -> None:
     snapshot = Reader(demo.settings.store).snapshot()
     if len([manifest for manifest in snapshot.versions(demo.name) if manifest.passed]) < 2:
         return
-    _say(6, "An operator rolls back, and it stays back", f"foretable rollback {demo.name} --reason 'demo'")
+    _say(
+        6, "An operator rolls back, and it stays back until somebody lifts it", f"foretable rollback {demo.name} --reason 'demo'"
+    )
     begun = time.perf_counter()
-    store = Store(root=demo.settings.store)
-    release: Release = rollback(store, demo.name, who=demo.settings.actor(), when=clock(), why="demo")
+    store, who = Store(root=demo.settings.store), demo.settings.actor()
+    left = snapshot.served(demo.name).live
+    release = rollback(store, demo.name, who=who, when=clock(), why="demo")
     seconds = time.perf_counter() - begun
-    served = release.tables[demo.name]
-    barred = ", ".join(str(VersionId(version)) for version in served.barred)
-    out.print(f"   release {release.id}: version {served.live} is live again after {seconds * 1000:.0f} ms; barred: {barred}")
+    out.print(f"   release {release.id}: version {release.tables[demo.name].live} is live again after {seconds * 1000:.0f} ms")
+    if left is not None:
+        release = publish(store, demo.name, left, who=who, when=clock(), why="end of the demo", force=True)
+        out.print(f"   foretable publish {demo.name} {left} --force --reason 'end of the demo'", style="dim", markup=False)
+        out.print(f"   release {release.id}: version {left} is live again")
 
 
 def _highest(demo: Demo) -> str:

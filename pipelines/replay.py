@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from batch_scoring.domain import Manifest, VersionId
 from batch_scoring.errors import GateFailed, NoData, StoreConflict
 from batch_scoring.settings import Settings
-from batch_scoring.store import version_folder
+from batch_scoring.store import Store, history, version_folder, versions
 from pipelines.features import FeatureSource
 from pipelines.realised import Realised, join_outcomes, read_examples, score_outcomes
 from pipelines.repository import Product
@@ -20,6 +20,8 @@ from pipelines.steps import Progress, build_training_set, quiet, run_all
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from batch_scoring.declare import PredictionTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,9 @@ def replay(
 ) -> Replayed:
     """Run every scheduled day from first to last, each knowing only what was known then.
 
-    A day whose version fails its gates is refused and the replay goes on, as production would.
+    A day whose version fails its gates is refused and the replay goes on, as production would. A day that was published
+    before from the same training set, parameters and windows is not run again, so a replay that was interrupted goes on
+    where it ended.
 
     Raises:
         NoData: no run is due in the span.
@@ -64,13 +68,15 @@ def replay(
         )
     runs = tuple(plan_run(product, settings, day, reason="replay") for day in days)
     progress("training set")
-    examples = read_examples(product.table, Path(build_training_set(runs[0], source).path))
+    training_set = build_training_set(runs[0], source)
+    examples = read_examples(product.table, Path(training_set.path))
+    before = _published_before(product.table, settings.store, training_set.id)
     published: list[Manifest] = []
     refused: list[tuple[date, str]] = []
     outcomes: list[tuple[VersionId, datetime, pl.DataFrame]] = []
     for day, run in zip(days, runs, strict=True):
         try:
-            manifest, _ = run_all(run, source, clock=clock, scheduled=True, progress=progress)
+            manifest = before.get(run.as_of) or run_all(run, source, clock=clock, scheduled=True, progress=progress)[0]
         except (GateFailed, StoreConflict) as error:
             refused.append((day, str(error)))
             on_day(day, None)
@@ -80,3 +86,22 @@ def replay(
         outcomes.append((manifest.version, run.as_of, join_outcomes(product.table, examples, run.as_of, folder)))
         on_day(day, manifest)
     return Replayed(published=tuple(published), refused=tuple(refused), realised=score_outcomes(tuple(outcomes)))
+
+
+def _published_before(table: PredictionTable, root: Path, training_set: str) -> dict[datetime, Manifest]:
+    """Kept versions, by as-of, that were live once and would come out the same again."""
+    from pipelines.training.fit import parameters
+
+    if not (root / "current").exists():
+        return {}
+    store = Store(root=root)
+    served = {release.tables[table.name].live for release in history(store, table.name)}
+    windows = {str(window) for window in table.windows}
+    return {
+        manifest.draft.as_of: manifest
+        for manifest in (versions(store, table.name) if served else ())
+        if manifest.version in served
+        and manifest.draft.training.training_set == training_set
+        and manifest.draft.training.params == parameters(table.model)
+        and {str(score.window) for score in manifest.draft.training.windows} <= windows
+    }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 from batch_scoring.declare import PredictionTable, Window
 from batch_scoring.domain import Column, Training, WindowScore
-from batch_scoring.errors import NoData
+from batch_scoring.errors import NoData, StoreLocked, StoreUnavailable
 from batch_scoring.settings import Settings
 from pipelines.repository import Product
 
@@ -83,3 +87,48 @@ def plan_run(product: Product, settings: Settings, day: date, reason: str) -> Ru
             fix="Give a day on which it is scheduled.",
         )
     return Run(product=product, settings=settings, as_of=schedule.as_of(day), reason=reason)
+
+
+@contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Hold a run's folder: two processes that make the same run would overwrite each other's files.
+
+    Raises:
+        StoreLocked: another process is making it. The lock ends with its process.
+        StoreUnavailable: the data folder cannot be written.
+    """
+    path = run.folder.with_suffix(".lock")
+    lock = _lock(path, run)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: see _lock
+        os.close(lock)
+
+
+def _lock(path: Path, run: Run) -> int:
+    """Lock the file at ``path``; if its last holder removed it between opening and locking, the new one instead."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"data folder {run.settings.data}",
+                expected="permission to write",
+                found=str(error),
+                fix="Correct its owner or mode.",
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise StoreLocked(
+                f"run of '{run.table.name}' as of {run.as_of:%Y-%m-%d %H:%M} UTC",
+                expected="to be the only one",
+                found="another process making it",
+                fix="Wait for it, or end it.",
+            ) from None
+        if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+            return lock
+        os.close(lock)

@@ -19,7 +19,7 @@ from batch_scoring.codec import from_json, to_json
 from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Manifest, Release, Staged
 from batch_scoring.errors import GateFailed, NoData
 from batch_scoring.gates import GateResult
-from pipelines.run import Examples, Run, Search, Trained
+from pipelines.run import Examples, Run, Search, Trained, alone
 
 if TYPE_CHECKING:
     from batch_scoring.store import Store
@@ -253,21 +253,22 @@ def run_all(
         scheduled: publish only what is newer than live and was never rolled back.
 
     Raises:
-        NoData, GateFailed, StoreError: live is unchanged.
+        NoData, GateFailed, StoreError: live is unchanged. Among them StoreLocked if the same run is already being made.
     """
-    open_store(run, when=clock())
-    progress("training set")
-    build_training_set(run, source)
-    search(run, progress)
-    train(run, progress)
-    progress("scores")
-    score(run, source)
-    progress("explanations")
-    explain(run)
-    progress("gates and version")
-    manifest = judge_and_build(run, built_at=clock())
-    progress("publish")
-    return manifest, publish_version(run, manifest, when=clock(), scheduled=scheduled)
+    with alone(run):
+        open_store(run, when=clock())
+        progress("training set")
+        build_training_set(run, source)
+        search(run, progress)
+        train(run, progress)
+        progress("scores")
+        score(run, source)
+        progress("explanations")
+        explain(run)
+        progress("gates and version")
+        manifest = judge_and_build(run, built_at=clock())
+        progress("publish")
+        return manifest, publish_version(run, manifest, when=clock(), scheduled=scheduled)
 
 
 def _trained(run: Run) -> Trained:

@@ -8,11 +8,12 @@ import duckdb
 import pytest
 from support.workspace import Workspace, open_workspace, second_store
 
-from batch_scoring.domain import EXPLANATIONS, FEATURES, INDEX, MODEL, PREDICTIONS
-from batch_scoring.errors import GateFailed, StoreConflict
+from batch_scoring.domain import EXPLANATIONS, FEATURES, INDEX, MODEL, PREDICTIONS, Manifest
+from batch_scoring.errors import GateFailed, StoreConflict, StoreLocked
 from batch_scoring.store import Reader, Store, publish, release_folder, rollback, verify, version_folder
 from pipelines.ingest import ingest
-from pipelines.run import plan_run
+from pipelines.replay import Replayed, replay
+from pipelines.run import alone, plan_run
 from pipelines.steps import publish_version, version_of
 
 DAY = date(2024, 4, 10)
@@ -158,3 +159,31 @@ def test_a_rolled_back_version_stays_back(orders: Workspace, tmp_path: Path) -> 
     manifest, release = workspace.run(date(2024, 4, 13), scheduled=True)
     assert release.tables[ORDERS].live == manifest.version == 4
     assert release.tables[ORDERS].barred == (3,)
+
+
+def test_a_replay_does_not_repeat_what_it_has_published(orders: Workspace, tmp_path: Path) -> None:
+    workspace = copied(orders, tmp_path / "shop")
+    days: list[tuple[date, int | None]] = []
+
+    def on_day(day: date, manifest: Manifest | None) -> None:
+        days.append((day, manifest and manifest.version))
+
+    def replayed(last: date) -> Replayed:
+        span = (date(2024, 4, 13), last)
+        return replay(
+            workspace.product, workspace.settings, workspace.source, *span, clock=lambda: datetime.now(UTC), on_day=on_day
+        )
+
+    replayed(date(2024, 4, 14))
+    again = replayed(date(2024, 4, 15))
+    assert days == [(date(2024, 4, day), version) for day, version in ((13, 4), (14, 5), (13, 4), (14, 5), (15, 6))]
+    assert again.refused == ()
+    assert [row.version for row in again.realised] == [4, 5, 6, None]
+
+
+def test_the_same_run_is_not_made_twice_at_once(orders: Workspace) -> None:
+    planned = plan_run(orders.product, orders.settings, date(2024, 4, 14), reason="test")
+    with alone(planned), pytest.raises(StoreLocked, match="another process making it"):
+        orders.run(date(2024, 4, 14))
+    with alone(planned):
+        pass
