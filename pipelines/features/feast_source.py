@@ -1,12 +1,7 @@
-"""Features from Feast's DuckDB offline store, point in time correct by event time and by created time."""
+"""Features through Feast from the as-of store, point in time correct by event time and by created time."""
 
 from __future__ import annotations
 
-import tempfile
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,9 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EVENT = "event_timestamp"
-_ROW = "_row"  # Feast returns rows in any order; this one puts them back
 _TYPES = {"INT32": "BIGINT", "INT64": "BIGINT", "BOOL": "BIGINT", "FLOAT": "DOUBLE", "DOUBLE": "DOUBLE", "STRING": "VARCHAR"}
-_ONE_BACKEND = threading.Lock()  # the default backend of ibis is one for the whole process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +70,13 @@ class FeastFeatures:
         import pyarrow as pa
 
         current_delivery(self.product.table.name, self.settings)  # says what to do when nothing was ingested
-        columns = self.columns()
+        schema = pa.schema([(column.name, _arrow_type(column.type)) for column in self.columns()])
         store = workspace.open_store(self.settings)
-        asked = rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64())).to_pandas()
-        with _bounded_backend(self.settings), warnings.catch_warnings():
-            # ibis 12 calls a method of DuckDB 2 by its old name.
-            warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
-            job = store.get_historical_features(entity_df=asked, features=self._service(store), filter_by_created_timestamp=True)
-            found = job.to_arrow()
-        if found.num_rows != rows.num_rows:  # cannot happen: every join of Feast's is a left join on one row per id
-            raise RuntimeError(f"Feast returned {found.num_rows} rows for {rows.num_rows}")
-        found = found.take(pa.compute.sort_indices(found, [(_ROW, "ascending")]))
-        schema = pa.schema([(column.name, _arrow_type(column.type)) for column in columns])
+        _bound(store.config.offline_store, self.settings)
+        job = store.get_historical_features(entity_df=rows, features=self._service(store), filter_by_created_timestamp=True)
+        found = job.to_arrow()
+        if found.num_rows != rows.num_rows:  # cannot happen: every join is a left join on at most one row
+            raise RuntimeError(f"the offline store returned {found.num_rows} rows for {rows.num_rows}")
         return found.select(schema.names).cast(schema)
 
     def _service(self, store: Any) -> Any:
@@ -107,20 +95,18 @@ class FeastFeatures:
             ) from None
 
 
-@contextmanager
-def _bounded_backend(settings: Settings) -> Iterator[None]:
-    """Give Feast's queries a DuckDB of their own with our limits; by itself it would take the whole machine."""
-    import ibis
+def _bound(config: Any, settings: Settings) -> None:
+    """Give the offline store our limits; any other store would promise neither the order of rows nor bounded memory."""
+    from pipelines.features.asof_store import AsofDuckDBOfflineStoreConfig
 
-    with _ONE_BACKEND, tempfile.TemporaryDirectory() as spill:
-        before = ibis.options.default_backend
-        backend = ibis.duckdb.connect(memory_limit=settings.memory_limit, threads=settings.threads, temp_directory=spill)
-        ibis.set_backend(backend)
-        try:
-            yield
-        finally:
-            ibis.options.default_backend = before
-            backend.disconnect()
+    if not isinstance(config, AsofDuckDBOfflineStoreConfig):
+        raise DeclarationError(
+            f"{settings.repo.name}/feature_store.yaml: offline_store",
+            expected=f"type {AsofDuckDBOfflineStoreConfig().type}",
+            found=f"type {getattr(config, 'type', config)}",
+            fix="Set it, and run again.",
+        )
+    config.memory_limit, config.threads = settings.memory_limit, settings.threads
 
 
 def _duckdb_type(product: Product, field: Any) -> str:
