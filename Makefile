@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dagster test lint format clean
+.PHONY: help setup demo serve dagster test bench-features lint format clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(READY): uv.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ dagster: $(READY) ## Open the Dagster UI on this workspace
 
 test: $(READY) ## Run every test
 	@$(BIN)/python -m pytest -q
+
+bench-features: $(READY) ## Measure as-of joins against Feast's own store and bare DuckDB
+	@$(BIN)/python benchmarks/features.py
 
 lint: $(READY) ## Style, types and import directions
 	@$(BIN)/ruff check
