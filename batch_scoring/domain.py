@@ -163,7 +163,7 @@ class Served:
 class Action:
     """The change that made a release."""
 
-    kind: Literal["create", "publish", "rollback"]
+    kind: Literal["create", "publish", "rollback", "erase"]
     table: TableName | None = None
     channel: Channel = "live"
     from_version: VersionId | None = None

@@ -278,15 +278,73 @@ def sql(
 
 
 @app.command()
-def verify(json: Json = False) -> None:
-    """Re-hash every file of the store and report whatever does not hold."""
+def repair(json: Json = False) -> None:
+    """Put the store back in order after a crash: remove leftovers, restore the pointer and the catalog, finish erasures."""
     from batch_scoring.store import Store
-    from batch_scoring.store import verify as verify_store
+    from batch_scoring.store import repair as repair_store
     from pipelines.console import out, show_json, steps
 
     settings = _settings()
+    with steps("repairing"):
+        done = repair_store(Store(root=settings.store))
+    if json:
+        show_json(list(done))
+        return
+    for sentence in done:
+        out.print(f"- {sentence}", markup=False)
+    out.print(f"{len(done)} thing(s) done in {settings.store}.", markup=False)
+
+
+@app.command()
+def erase(table: Table, key: KeyParts, reason: Reason, json: Json = False) -> None:
+    """Remove one entity from every kept version, for good; later versions leave it out too."""
+    from batch_scoring.store import Store
+    from batch_scoring.store import erase as erase_keys
+    from pipelines.console import out, show_json, steps
+
+    settings = _settings()
+    canonical = _kept_key(_snapshot(settings), table, key)
+    with steps(f"erasing from {table}") as (doing, _):
+        done = erase_keys(
+            Store(root=settings.store),
+            _name(table),
+            (canonical,),
+            who=settings.actor(),
+            when=_now(),
+            why=reason,
+            progress=doing,
+        )
+    if json:
+        show_json(done)
+        return
+    numbers = ", ".join(str(version) for version in done.versions) or "none held it"
+    out.print(f"Erased {done.rows:,} row(s); rewrote versions: {numbers}. Release {done.release}.", markup=False)
+
+
+@app.command()
+def verify(
+    table: Annotated[str | None, typer.Argument(metavar="[TABLE]", help="With --erased: only this table.")] = None,
+    key: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY…]", help="With --erased: also look for this entity in every byte.")
+    ] = None,
+    erased: Annotated[bool, typer.Option("--erased", help="Prove instead that what was erased is nowhere.")] = False,
+    json: Json = False,
+) -> None:
+    """Re-hash every file of the store and report whatever does not hold."""
+    from batch_scoring.store import Store, find_erased
+    from batch_scoring.store import verify as verify_store
+    from pipelines.console import out, show_json, steps
+
+    if table is not None and not erased:
+        raise typer.BadParameter("TABLE and KEY go with --erased.")
+    settings = _settings()
+    store = Store(root=settings.store)
     with steps("verifying") as (doing, _):
-        findings = verify_store(Store(root=settings.store), progress=doing)
+        if erased:
+            keys = (_kept_key(_snapshot(settings), table, key),) if table is not None and key else ()
+            findings = find_erased(store, None if table is None else _name(table), keys, progress=doing)
+        else:
+            findings = verify_store(store, progress=doing)
     if json:
         show_json(findings)
     else:
@@ -394,6 +452,19 @@ def _key(snapshot: Snapshot, table: str, parts: list[str]) -> str:
             f"key of '{table}'", expected="UTF-8 text", found="other bytes", fix="Check the terminal's encoding."
         ) from None
     return parse_segments(snapshot.manifest(_name(table)).draft.entity, segments)
+
+
+def _kept_key(snapshot: Snapshot, table: str, parts: list[str]) -> str:
+    """As :func:`_key`, for a table that need not be live."""
+    from urllib.parse import quote
+
+    from batch_scoring.errors import UnknownVersion
+    from batch_scoring.keys import parse_segments
+
+    kept = snapshot.versions(_name(table))
+    if not kept:
+        raise UnknownVersion(f"table '{table}'", expected="a kept version", found="none", fix="Run it first.")
+    return parse_segments(kept[-1].draft.entity, [quote(part, safe="") for part in parts])
 
 
 def _found(answer: bytes | None, table: str, key: list[str]) -> bytes:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batch_scoring.store.build import build_version
     from batch_scoring.store.catalog import write_catalog
+    from batch_scoring.store.erasure import Erasure, erase
     from batch_scoring.store.files import Files
     from batch_scoring.store.index import render_explanation
     from batch_scoring.store.integrity import Finding, repair, verify
     from batch_scoring.store.layout import Store, release_folder, version_folder
+    from batch_scoring.store.proof import find_erased
     from batch_scoring.store.reader import Reader, Snapshot
     from batch_scoring.store.record import history, versions
     from batch_scoring.store.releases import create_store, publish, rollback
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "build": ("build_version",),
     "catalog": ("write_catalog",),
+    "erasure": ("Erasure", "erase"),
     "files": ("Files",),
     "index": ("render_explanation",),
     "integrity": ("Finding", "repair", "verify"),
     "layout": ("Store", "release_folder", "version_folder"),
+    "proof": ("find_erased",),
     "reader": ("Reader", "Snapshot"),
     "record": ("history", "versions"),
     "releases": ("create_store", "publish", "rollback"),
@@ -36,6 +40,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Erasure",
     "Files",
     "Finding",
     "Reader",
@@ -43,6 +48,8 @@ __all__ = [
     "Store",
     "build_version",
     "create_store",
+    "erase",
+    "find_erased",
     "history",
     "prune",
     "publish",

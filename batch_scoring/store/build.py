@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import file_digest
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from batch_scoring.domain import (
     Staged,
     VersionId,
 )
+from batch_scoring.errors import StoreUnavailable
 from batch_scoring.store.files import Files, plain_errors, take_flock
 from batch_scoring.store.index import write_index
 from batch_scoring.store.layout import (
@@ -33,12 +36,19 @@ from batch_scoring.store.layout import (
     is_table_name,
     numbers_in,
     read_current,
+    read_manifest,
+    readable_versions,
     unknown_table,
     version_folder,
     versions_folder,
 )
+from batch_scoring.store.lock import locked
+from batch_scoring.store.tombstones import Tombstones, read_tombstones
 
 SPILL = "spill"
+_GROWTH = 6
+"""Stored bytes for each staged one, indexes and spilled sorting included, when no version tells better: generous."""
+_NO_LINKS = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}
 
 
 def build_version(store: Store, staged: Staged, *, memory_limit: str = "2GB", threads: int = 2) -> Manifest:
@@ -61,13 +71,72 @@ def build_version(store: Store, staged: Staged, *, memory_limit: str = "2GB", th
     with plain_errors(store.root):
         read_current(store.root)  # says so when there is no store
         with _claimed(store, draft.table) as (version, folder):
-            facts = _fill(store.files, staged, version, folder, memory_limit=memory_limit, threads=threads)
-            manifest = Manifest(version=version, draft=draft, files=facts)
+            require_space(store, folder, _estimate(store.root, staged), f"build of '{draft.table}'")
+            erased = read_tombstones(store.root, draft.table)
+            rows, facts = _fill(store, staged, version, folder, erased, memory_limit=memory_limit, threads=threads)
+            manifest = Manifest(version=version, draft=replace(draft, rows=rows), files=facts)
             store.files.write(folder / MANIFEST, to_pretty_json(manifest))
             seal(store.files, folder, facts, MANIFEST)
             store.files.rename(folder, version_folder(store.root, draft.table, version))
             store.files.sync_folder(folder.parent)
-    return manifest
+        return _honour(store, manifest, erased)
+
+
+def _honour(store: Store, manifest: Manifest, seen: Tombstones | None) -> Manifest:
+    """Erase from a version what was erased from its table while it was being built."""
+    table = manifest.draft.table
+    now = read_tombstones(store.root, table)
+    if now is None or now == seen:
+        return manifest
+    from batch_scoring.store.erasure import settle
+
+    with locked(store, f"erase from version {manifest.version} of '{table}'"):
+        settle(store, table, now)
+    return read_manifest(store.root, table, manifest.version)
+
+
+def require_space(store: Store, folder: Path, needed: int, subject: str) -> None:
+    """Refuse early what would fill the disk.
+
+    Raises:
+        StoreUnavailable: fewer bytes than ``needed`` are free.
+    """
+    free = store.files.free_bytes(folder)
+    if free < needed:
+        raise StoreUnavailable(
+            subject,
+            expected=f"about {needed:,} free bytes at {store.root}",
+            found=f"{free:,}",
+            fix="Free some space and run it again; nothing was written.",
+        )
+
+
+def _estimate(root: Path, staged: Staged) -> int:
+    """Bytes that a version is going to need: as many per row as the newest one took, or a guess from what is staged.
+
+    Sorting may spill about as much again as is staged.
+    """
+    parts = [staged.folder / name for name in (PREDICTIONS, EXPLANATIONS, FEATURES, MODEL)]
+    stored = sum(path.stat().st_size for path in parts if path.exists())
+    known = [each for each in readable_versions(root, staged.draft.table) if each.draft.rows]
+    if not known:
+        return _GROWTH * stored
+    return stored + sum(fact.bytes for fact in known[-1].files) * staged.draft.rows // known[-1].draft.rows
+
+
+def share_or_copy(files: Files, path: Path, source: Path) -> None:
+    """The same file under a second name; its bytes where the file system has no hard links."""
+    try:
+        files.share(path, source)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        files.write(path, source.read_bytes())
+
+
+def fact_of(path: Path) -> FileFact:
+    """What a file is."""
+    return FileFact(name=path.name, bytes=path.stat().st_size, sha256=digest(path))
 
 
 def seal(files: Files, folder: Path, facts: tuple[FileFact, ...], *unhashed: str) -> None:
@@ -143,10 +212,20 @@ def _next_number(store: Store, table: TableName) -> int:
 
 
 def _fill(
-    files: Files, staged: Staged, version: VersionId, folder: Path, *, memory_limit: str, threads: int
-) -> tuple[FileFact, ...]:
-    """Write everything but the manifest into a building folder."""
-    from batch_scoring.store.sorting import check_rows, connect, copy_sorted, explanation_rows, prediction_rows, shape_of
+    store: Store, staged: Staged, version: VersionId, folder: Path, erased: Tombstones | None, *, memory_limit: str, threads: int
+) -> tuple[int, tuple[FileFact, ...]]:
+    """Write everything but the manifest into a building folder; the number of rows, and the files."""
+    from batch_scoring.store.sorting import (
+        check_rows,
+        connect,
+        copy_sorted,
+        count_rows,
+        explanation_rows,
+        prediction_rows,
+        shape_of,
+    )
+
+    files = store.files
 
     def copy(path: Path) -> None:
         copy_sorted(con, shape, path.name, path)
@@ -154,17 +233,29 @@ def _fill(
     def index(path: Path) -> None:
         rows = prediction_rows if path.name == INDEX else explanation_rows
         written = write_index(path, rows(con, shape, folder, long=False), ordered=True)
-        if written < staged.draft.rows:
+        if written < stored:
             write_index(path, rows(con, shape, folder, long=True), ordered=False)
 
     with connect(folder / SPILL, memory_limit=memory_limit, threads=threads) as con:
-        shape = shape_of(con, staged, version)
+        shape = shape_of(con, staged, version, erased)
         for name in (PREDICTIONS, EXPLANATIONS, FEATURES):
             files.produce(folder / name, copy)
+        stored = count_rows(con, folder / PREDICTIONS)
         check_rows(con, shape, folder)
         for name in (INDEX, EXPLANATION_INDEX):
             files.produce(folder / name, index)
     files.remove_tree(folder / SPILL)
-    files.write(folder / MODEL, (staged.folder / MODEL).read_bytes())
+    same = _same_model(store.root, staged)
+    if same is None:
+        files.write(folder / MODEL, (staged.folder / MODEL).read_bytes())
+    else:
+        share_or_copy(files, folder / MODEL, same)
     names = (PREDICTIONS, EXPLANATIONS, FEATURES, MODEL, INDEX, EXPLANATION_INDEX)
-    return tuple(FileFact(name=name, bytes=(folder / name).stat().st_size, sha256=digest(folder / name)) for name in names)
+    return stored, tuple(fact_of(folder / name) for name in names)
+
+
+def _same_model(root: Path, staged: Staged) -> Path | None:
+    """The model of the newest kept version, if it is the staged one, byte for byte."""
+    kept = readable_versions(root, staged.draft.table)[-1:]
+    path = version_folder(root, staged.draft.table, kept[0].version) / MODEL if kept else None
+    return path if path is not None and path.exists() and digest(path) == digest(staged.folder / MODEL) else None

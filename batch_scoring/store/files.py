@@ -6,9 +6,12 @@ LMDB write themselves pass through :meth:`Files.produce`: written aside, closed,
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,6 +65,18 @@ class Files:
         """Move ``source`` over ``target`` in one atomic step."""
         source.replace(target)
 
+    def exchange(self, one: Path, other: Path) -> None:
+        """Let two names of one folder change places in one atomic step; both must exist."""
+        _exchange(one, other)
+
+    def share(self, path: Path, source: Path) -> None:
+        """Give a finished file a second name, ``path``, which must not exist."""
+        path.hardlink_to(source)
+
+    def free_bytes(self, path: Path) -> int:
+        """What may still be written to the file system of ``path``."""
+        return shutil.disk_usage(path).free
+
     def remove(self, path: Path) -> None:
         """Delete one file or link."""
         path.unlink()
@@ -94,6 +109,22 @@ def _fsync(path: Path, flags: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+_AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """renameat2(2) of Linux, renamex_np(2) of macOS: what ``rename`` cannot do for folders that are not empty."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "darwin":
+        failed = libc.renamex_np(*names, _RENAME_SWAP)
+    else:
+        failed = libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    if failed:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(one))
 
 
 def take_flock(path: Path, *, exclusive: bool, create: bool = False) -> int | None:

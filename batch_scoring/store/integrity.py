@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch_scoring.declare import TableName
 from batch_scoring.domain import MANIFEST, Release, ReleaseId
 from batch_scoring.errors import NotFound, StoreCorrupt, StoreError
 from batch_scoring.store.build import digest, seal
@@ -19,6 +20,8 @@ from batch_scoring.store.layout import (
     BUILDING,
     CATALOG,
     CURRENT,
+    ERASED,
+    ERASED_NEXT,
     LOCK,
     NEXT,
     RELEASE,
@@ -43,6 +46,7 @@ from batch_scoring.store.layout import (
     walk_back,
 )
 from batch_scoring.store.lock import held
+from batch_scoring.store.tombstones import read_tombstones, tombstones_file
 
 STATE = "state.db"
 """What people wrote, beside the versions; not this module's to judge."""
@@ -117,8 +121,20 @@ def _check_names(root: Path) -> Iterator[Finding]:
         if not is_table_name(path.name) or not path.is_dir():
             yield _foreign(root, path)
             continue
-        yield from (_foreign(root, inner) for inner in sorted(path.iterdir()) if inner.name != VERSIONS)
+        for inner in sorted(path.iterdir()):
+            if inner.name == ERASED_NEXT:
+                yield _rubbish(root, inner)
+            elif inner.name not in (VERSIONS, ERASED):
+                yield _foreign(root, inner)
+        yield from _check_tombstones(root, TableName(path.name))
         yield from _check_folder_names(root, path / VERSIONS)
+
+
+def _check_tombstones(root: Path, table: TableName) -> Iterator[Finding]:
+    try:
+        read_tombstones(root, table)
+    except StoreCorrupt as error:
+        yield Finding(path=str(tombstones_file(root, table).relative_to(root)), problem=str(error), fix=error.fix)
 
 
 def _check_folder_names(root: Path, parent: Path) -> Iterator[Finding]:
@@ -224,7 +240,7 @@ def _check_sums(root: Path, folder: Path, names: tuple[str, ...], optional: tupl
 def repair(store: Store) -> tuple[str, ...]:
     """Remove rubbish, point ``current`` at the newest whole release if it leads nowhere, rebuild a damaged catalog.
 
-    Never touches a version or a release that was acknowledged.
+    An erasure that was cut short is carried through. Otherwise never touches a version or a release that was acknowledged.
 
     Returns:
         What was done, one sentence each.
@@ -239,7 +255,12 @@ def repair(store: Store) -> tuple[str, ...]:
         if not (root / RELEASES).is_dir():
             raise no_store(root)
         with held(store, "repair the store"):
-            return (*_restore_pointer(store), *_remove_rubbish(store), *_restore_catalog(store))
+            return (
+                *_restore_pointer(store),
+                *_remove_rubbish(store),
+                *_restore_catalog(store),
+                *_finish_erasures(store),
+            )
 
 
 def _restore_pointer(store: Store) -> Iterator[str]:
@@ -282,6 +303,7 @@ def _remove_rubbish(store: Store) -> Iterator[str]:
     doomed += [release_folder(root, ReleaseId(number)) for number in numbers_in(releases_folder(root)) if number > current.id]
     for parent in (releases_folder(root), *(versions_folder(root, table) for table in table_names(root))):
         doomed += [parent / f"{BUILDING}{folder_name(number)}" for number in numbers_in(parent, BUILDING)]
+    doomed += sorted((root / TABLES).glob(f"*/{ERASED_NEXT}"))
     for path in doomed:
         if path.name.startswith(BUILDING) and _is_busy(path):
             continue
@@ -308,3 +330,21 @@ def _restore_catalog(store: Store) -> Iterator[str]:
     store.files.sync_folder(folder)
     store.files.remove_tree(aside)
     yield f"rebuilt the catalog of release {current.id}."
+
+
+def _finish_erasures(store: Store) -> Iterator[str]:
+    from batch_scoring.store.erasure import settle
+
+    for table in table_names(store.root):
+        before = read_current(store.root).id
+        try:
+            tombstones = read_tombstones(store.root, table)
+            if tombstones is None:
+                continue
+            done = settle(store, table, tombstones)
+        except StoreCorrupt as error:
+            yield f"could not finish the erasures from '{table}': {error}"
+            continue
+        if done.release != before:
+            touched = f"{done.rows:,} rows of {len(done.versions)} versions"
+            yield f"finished an erasure from '{table}': {touched}, release {done.release}."

@@ -6,6 +6,7 @@
     lock                              who is publishing; an flock, so it ends with its process
     releases/000042/                  release.json, predictions.duckdb, SHA256SUMS
     tables/<table>/versions/000007/   manifest.json, data, model, indexes, SHA256SUMS
+    tables/<table>/erased.json        tombstones: salted hashes of the keys that must never be stored again
 
 A folder whose name starts with ``building-`` is unfinished and means nothing to a reader. ``SHA256SUMS`` has the format
 of coreutils, so ``sha256sum -c SHA256SUMS`` checks a folder without foretable.
@@ -35,6 +36,8 @@ VERSIONS = "versions"
 RELEASE = "release.json"
 CATALOG = "predictions.duckdb"
 SUMS = "SHA256SUMS"
+ERASED = "erased.json"
+ERASED_NEXT = "erased.json.next"
 BUILDING = "building-"
 
 _NUMBER = re.compile(r"\d{6,}")

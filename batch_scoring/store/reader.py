@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from batch_scoring.declare import TableName
 from batch_scoring.domain import EXPLANATION_INDEX, INDEX, Manifest, Release, Served, VersionId
 from batch_scoring.errors import StoreCorrupt, StoreError, UnknownTable, UnknownVersion
 from batch_scoring.store.files import plain_errors, take_flock
-from batch_scoring.store.index import index_key, open_index, render_explanation
+from batch_scoring.store.index import index_key, iterate, open_index, render_explanation
 from batch_scoring.store.layout import (
     CURRENT,
     check_version,
@@ -43,7 +43,10 @@ _TRY_AGAIN = 5.0
 
 
 class OpenVersion:
-    """The two indexes of one version, open. Its lease, a shared flock on the version's folder, keeps it from being pruned."""
+    """The two indexes of one version, open. Its lease, a shared flock on the version's folder, keeps it from being pruned.
+
+    Should an erasure put a rewritten folder under the same number, this stays what it was.
+    """
 
     __slots__ = ("__weakref__", "_explanations", "_lease", "_lookup", "manifest")
 
@@ -66,6 +69,20 @@ class OpenVersion:
         lease, self._lease = getattr(self, "_lease", None), None
         if lease is not None:
             os.close(lease)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the folder that is open."""
+        found = os.fstat(-1 if self._lease is None else self._lease)
+        return found.st_dev, found.st_ino
+
+    def lookup_rows(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every (index key, JSON) of the lookup index, in index order."""
+        return iterate(self._lookup)
+
+    def explanation_rows(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every (index key, record) of the explanation index, in index order."""
+        return iterate(self._explanations)
 
     def prediction(self, key: str) -> bytes | None:
         """The JSON of one prediction, or None."""
@@ -119,17 +136,40 @@ def _open(path: Path) -> lmdb.Environment:
 
 
 # LMDB must not open a file twice in one process, so all readers of a process share what is open.
-_open_versions: WeakValueDictionary[Path, OpenVersion] = WeakValueDictionary()
+_open_versions: WeakValueDictionary[tuple[Path, tuple[int, int] | None], OpenVersion] = WeakValueDictionary()
 _opening = threading.Lock()
 
 
-def _open_version(root: Path, table: TableName, version: VersionId) -> OpenVersion:
+def open_version(root: Path, table: TableName, version: VersionId) -> OpenVersion:
+    """One version, opened once per process; anew after an erasure has rewritten it.
+
+    Raises:
+        UnknownTable, UnknownVersion, StoreCorrupt: as :func:`~batch_scoring.store.layout.read_manifest`.
+    """
     path = version_folder(root, table, version)
     with _opening:
-        found = _open_versions.get(path)
-        if found is None:
-            found = _open_versions[path] = OpenVersion(root, table, version)
-        return found
+        while True:
+            now = _identity(path)
+            found = _open_versions.get((path, now))
+            if found is not None:
+                return found
+            try:
+                opened = OpenVersion(root, table, version)
+            except StoreError:
+                if _identity(path) == now:
+                    raise
+                continue  # an erasure came between two of its files
+            if opened.identity == now == _identity(path):
+                _open_versions[path, now] = opened
+                return opened
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +234,7 @@ class Snapshot:
                 f"table '{table}'", expected="a live version", found="none", fix="Publish one with 'foretable publish'."
             )
         with plain_errors(self.root):
-            return _open_version(self.root, name, VersionId(version))
+            return open_version(self.root, name, VersionId(version))
 
     def _require(self, table: str) -> TableName:
         if table in self.release.tables:
@@ -271,5 +311,5 @@ class Reader:
 def open_release(root: Path, target: str) -> Snapshot:
     """Open the live version of every table of a release."""
     release = read_release(root, release_of(root, target))
-    live = {table: _open_version(root, table, served.live) for table, served in release.tables.items() if served.live is not None}
+    live = {table: open_version(root, table, served.live) for table, served in release.tables.items() if served.live is not None}
     return Snapshot(root=root, release=release, live=live)

@@ -143,12 +143,13 @@ def rollback(
     The files of the version rolled back from are not looked at, so this works when they are corrupt.
 
     Args:
-        to: a kept version that was live before; by default the one that was live before this one, leaving out barred,
+        to: a kept version that passed its gates; by default the one that was live before this one, leaving out barred,
             pruned and damaged ones. Naming the version that is live already changes nothing.
 
     Raises:
         UnknownTable, UnknownVersion: nothing is live; ``to`` is not kept; nothing is left to roll back to.
-        StoreConflict: not the expected release; ``to`` is barred or was never live.
+        StoreConflict: not the expected release; ``to`` is barred.
+        GateFailed: ``to`` is unjudged or failed a gate.
         StoreCorrupt: the files of ``to`` are not what its manifest says.
         StoreLocked, StoreUnavailable: as they say.
     """
@@ -246,6 +247,20 @@ def _require_expected(current: Release, expected: ReleaseId | None) -> None:
 
 def _admit(manifest: Manifest, served: Served, *, why: str, force: bool) -> None:
     """Refuse a version that must not be served."""
+    _require_gates(manifest)
+    subject = f"version {manifest.version} of '{manifest.draft.table}'"
+    if force and not why.strip():
+        raise StoreConflict(subject, expected="a reason for --force", found="none", fix="Say why with --reason.")
+    if manifest.version in served.barred and not force:
+        raise StoreConflict(
+            subject,
+            expected="a version that was not rolled back",
+            found="one that was",
+            fix=f"Lift the bar with 'foretable publish {manifest.draft.table} {manifest.version} --force --reason …'.",
+        )
+
+
+def _require_gates(manifest: Manifest) -> None:
     subject = f"version {manifest.version} of '{manifest.draft.table}'"
     gates = manifest.draft.gates
     if not gates:
@@ -259,15 +274,6 @@ def _admit(manifest: Manifest, served: Served, *, why: str, force: bool) -> None
         )
         raise GateFailed(
             subject, expected="every gate passed", found=seen, fix="Live is untouched; correct the data or the gate."
-        )
-    if force and not why.strip():
-        raise StoreConflict(subject, expected="a reason for --force", found="none", fix="Say why with --reason.")
-    if manifest.version in served.barred and not force:
-        raise StoreConflict(
-            subject,
-            expected="a version that was not rolled back",
-            found="one that was",
-            fix=f"Lift the bar with 'foretable publish {manifest.draft.table} {manifest.version} --force --reason …'.",
         )
 
 
@@ -293,9 +299,8 @@ def _require_newer(root: Path, manifest: Manifest, served: Served) -> None:
 
 def _target(root: Path, current: Release, table: TableName, served: Served, to: VersionId | None) -> VersionId:
     """The version to roll back to."""
-    earlier = last_live(root, current, table)
     if to is None:
-        for version in earlier:
+        for version in last_live(root, current, table):
             if version != served.live and version not in served.barred and _is_whole(root, table, version):
                 return version
         raise UnknownVersion(
@@ -310,10 +315,7 @@ def _target(root: Path, current: Release, table: TableName, served: Served, to: 
         raise StoreConflict(
             f"rollback of '{table}' to {to}", expected="a version that was not rolled back", found="one that was", fix=command
         )
-    if to not in earlier:
-        raise StoreConflict(
-            f"rollback of '{table}' to {to}", expected="a version that was live before", found="one that never was", fix=command
-        )
+    _require_gates(manifest)
     check_version(root, manifest)
     return to
 

@@ -17,6 +17,7 @@ from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Dra
 from batch_scoring.errors import StoreCorrupt
 from batch_scoring.store.index import LONGEST_PLAIN_KEY, Packer, feature_columns, index_key
 from batch_scoring.store.sql import ident, literal, path_text, text
+from batch_scoring.store.tombstones import Tombstones
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +36,10 @@ _PLAIN = {*_INTEGERS, "VARCHAR", "DOUBLE", "FLOAT", "BOOLEAN"}
 _ROWS_AT_ONCE = 2_000
 
 _COPY = """
-COPY (SELECT {key} AS key, {columns}, {as_of} AS as_of, {version}::INTEGER AS version FROM read_parquet({source}) ORDER BY key)
+COPY (
+    SELECT {key} AS key, {columns}, {as_of} AS as_of, {version}::INTEGER AS version
+    FROM read_parquet({source}){condition} ORDER BY key
+)
 TO {target} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)
 """
 _TOGETHER = """
@@ -55,6 +59,7 @@ class Shape:
         columns: for each Parquet file, its columns as SQL expressions, in stored order.
         key: SQL expression of the canonical key.
         values: for each feature, the SQL expression of its value in an explanation record.
+        condition: what a staged row must fulfil to be stored: the WHERE clause that leaves erased entities out, or nothing.
     """
 
     draft: Draft
@@ -63,6 +68,7 @@ class Shape:
     key: str
     columns: dict[str, tuple[str, ...]]
     values: tuple[str, ...]
+    condition: str = ""
 
 
 @contextmanager
@@ -80,7 +86,7 @@ def connect(spill: Path, *, memory_limit: str, threads: int) -> Iterator[duckdb.
         yield con
 
 
-def shape_of(con: duckdb.DuckDBPyConnection, staged: Staged, version: VersionId) -> Shape:
+def shape_of(con: duckdb.DuckDBPyConnection, staged: Staged, version: VersionId, erased: Tombstones | None = None) -> Shape:
     """Check the staged files against the draft.
 
     Raises:
@@ -111,6 +117,7 @@ def shape_of(con: duckdb.DuckDBPyConnection, staged: Staged, version: VersionId)
             FEATURES: (*named, *(ident(name) for name in features)),
         },
         values=tuple(f"f.{ident(name)}" + ("" if types[FEATURES][name] in _PLAIN else "::VARCHAR") for name in features),
+        condition="" if erased is None else f" WHERE NOT {erased.holds(canonical_key(draft.entity))}",
     )
 
 
@@ -167,9 +174,16 @@ def copy_sorted(con: duckdb.DuckDBPyConnection, shape: Shape, name: str, target:
             as_of=literal(shape.draft.as_of),
             version=shape.version,
             source=path_text(shape.folder / name),
+            condition=shape.condition,
             target=path_text(target),
         )
     )
+
+
+def count_rows(con: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """Rows of a Parquet file."""
+    found: int = con.execute(f"SELECT count(*) FROM read_parquet({path_text(path)})").fetchall()[0][0]  # noqa: S608
+    return found
 
 
 def check_rows(con: duckdb.DuckDBPyConnection, shape: Shape, folder: Path) -> None:

@@ -34,9 +34,11 @@ def _link(source: str, target: str) -> object:
 def copy(grown: Path, tmp_path: Path) -> Callable[..., Store]:
     """A fresh copy of it behind a given file system."""
 
-    def make(name: str, files: Files | None = None) -> Store:
+    def make(name: str, files: Files | None = None, *, small: bool = False) -> Store:
         root = tmp_path / name / "store"
         shutil.copytree(grown, root, symlinks=True, copy_function=_link)
+        for number in range(1, 8) if small else ():  # as if pruned: an erasure rewrites every version that is left
+            shutil.rmtree(root / "tables" / "flight_delays" / "versions" / f"{number:06d}")
         return Store(root, files or Files(), 0.5)
 
     return make

@@ -14,11 +14,11 @@ from support.drafts import DAY_ONE, staged_version
 from support.faulty import Counting, Failing
 from support.invariants import Acknowledged, acknowledged, require_whole
 from support.scale import some
-from support.stores import FLIGHTS, build, new_store, put_live, roll_back
+from support.stores import FLIGHTS, build, erase_one, new_store, put_live, roll_back
 
 from batch_scoring.domain import Release
 from batch_scoring.errors import StoreUnavailable
-from batch_scoring.store import Store, build_version, create_store, prune, verify, versions
+from batch_scoring.store import Store, build_version, create_store, find_erased, prune, verify, versions
 
 Copy = Callable[..., Store]
 Verb = Callable[[Store], object]
@@ -28,6 +28,7 @@ VERBS: dict[str, Verb] = {
     "publish": lambda store: put_live(store, 10),
     "rollback": roll_back,
     "prune": lambda store: prune(store, FLIGHTS, keep=7),
+    "erase": erase_one,
 }
 CODES = (errno.EIO, errno.ENOSPC, errno.EINTR, errno.EACCES)
 BEFORE = [Acknowledged(id=10, live=9)]
@@ -35,7 +36,7 @@ BEFORE = [Acknowledged(id=10, live=9)]
 
 def steps_of(copy: Copy, verb: Verb) -> list[str]:
     files = Counting()
-    verb(copy("counted", files))
+    verb(copy("counted", files, small=verb is erase_one))
     return files.steps
 
 
@@ -50,6 +51,9 @@ def done_and_whole(store: Store, verb: str) -> None:
             assert live == 10
         case "rollback":
             assert live in (7, 8)  # 7 if the flip of the failed attempt had reached the disk after all
+        case "erase":
+            assert find_erased(store, FLIGHTS, ["AA/999"]) == ()
+            assert {each.draft.rows for each in versions(store, FLIGHTS)} == {19}
         case "prune":
             assert [each.version for each in versions(store, FLIGHTS)] == list(range(3, 11))
 
@@ -59,9 +63,9 @@ def done_and_whole(store: Store, verb: str) -> None:
 def test_any_single_failure_loses_nothing_and_the_next_attempt_succeeds(copy: Copy, verb: str, late: bool) -> None:
     steps = steps_of(copy, VERBS[verb])
     assert len(steps) >= 15
-    for nth in some(len(steps), every=2, first=late):
+    for nth in some(len(steps), every=17 if verb == "erase" else 3, first=late):
         files = Failing(nth, CODES[nth % len(CODES)], late=late)
-        store = copy(f"{nth}", files)
+        store = copy(f"{nth}", files, small=verb == "erase")
         ledger = list(BEFORE)
         try:
             result = VERBS[verb](store)
@@ -82,12 +86,12 @@ def test_any_single_failure_loses_nothing_and_the_next_attempt_succeeds(copy: Co
 @pytest.mark.parametrize("verb", list(VERBS))
 def test_a_disk_that_fails_for_good_loses_nothing(copy: Copy, verb: str) -> None:
     steps = steps_of(copy, VERBS[verb])
-    for nth in some(len(steps), every=4):
-        store = copy(f"{nth}", Failing(nth, errno.ENOSPC, forever=True))
+    for nth in some(len(steps), every=29 if verb == "erase" else 6):
+        store = copy(f"{nth}", Failing(nth, errno.ENOSPC, forever=True), small=verb == "erase")
         with pytest.raises(StoreUnavailable, match="expected free disk space"):
             VERBS[verb](store)
         release = require_whole(store.root, BEFORE)
-        assert nth >= len(steps) - 1 or verb == "prune" or release.tables[FLIGHTS].live == 9
+        assert nth >= len(steps) - 1 or verb in ("prune", "erase") or release.tables[FLIGHTS].live == 9
         shutil.rmtree(store.root.parent)
 
 

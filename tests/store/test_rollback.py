@@ -46,10 +46,12 @@ def test_rollback_follows_the_order_of_service_not_of_numbers(store: Store) -> N
     assert roll_back(store).tables[FLIGHTS].live == 1
 
 
-def test_rollback_to_names_any_kept_version_that_was_live(store: Store) -> None:
+def test_rollback_to_names_any_kept_version(store: Store) -> None:
     for day in range(4):
         build_and_publish(store, day)
     assert roll_back(store, to=1).tables[FLIGHTS] == Served(live=1, barred=(4,))
+    build(store, 4)
+    assert roll_back(store, to=5).tables[FLIGHTS] == Served(live=5, barred=(1, 4))
 
 
 def test_rollback_to_the_live_version_changes_nothing(store: Store) -> None:
@@ -58,12 +60,12 @@ def test_rollback_to_the_live_version_changes_nothing(store: Store) -> None:
     assert roll_back(store, to=2) == release
 
 
-def test_rollback_refuses_a_target_that_was_never_live_barred_or_gone(store: Store) -> None:
+def test_rollback_refuses_a_target_that_failed_or_is_barred_or_gone(store: Store) -> None:
     for day in range(2):
         build_and_publish(store, day)
-    build(store, 2)
+    build(store, 2, gates=(FAILED,))
     build_and_publish(store, 3)
-    with pytest.raises(StoreConflict, match="expected a version that was live before, found one that never was"):
+    with pytest.raises(GateFailed, match="expected every gate passed"):
         roll_back(store, to=3)
     with pytest.raises(UnknownVersion, match="expected one of the kept versions: 1, 2, 3, 4, found 9"):
         roll_back(store, to=9)

@@ -24,6 +24,8 @@ STEPS = (
     "rename",
     "link",
     "replace",
+    "exchange",
+    "share",
     "remove",
     "remove_folder",
 )
@@ -165,7 +167,7 @@ class Forgetful(Watched):
             case "write" | "produce":
                 self.unsynced.add(path)
                 self._note(path.parent, lambda now: now(path).unlink(missing_ok=True))
-            case "link":
+            case "link" | "share":
                 self._note(path.parent, lambda now: now(path).unlink(missing_ok=True))
             case "sync":
                 self.unsynced.discard(path)
@@ -202,6 +204,18 @@ class Forgetful(Watched):
                 saved.replace(here)
 
         self._note(target.parent, undo)
+
+    def exchange(self, one: Path, other: Path) -> None:
+        self.before("exchange", one)
+        self._swap(one, other)
+        self._note(other.parent, lambda now: self._swap(now(one), now(other)))
+
+    def _swap(self, one: Path, other: Path) -> None:
+        if os.path.lexists(one) and os.path.lexists(other):
+            Files.exchange(self, one, other)
+            between = one.with_name("between")
+            for source, target in ((one, between), (other, one), (between, other)):
+                self._moved(source, target)
 
     def remove(self, path: Path) -> None:
         self.before("remove", path)

@@ -38,7 +38,7 @@ def require_whole(root: Path, ledger: list[Acknowledged]) -> Release:
     repair(store)
     assert verify(store) == ()
     after = _require_history(store, ledger)
-    assert after == before
+    assert after == before or (after.action.kind, after.tables) == ("erase", before.tables)  # finished by the repair
     return after
 
 

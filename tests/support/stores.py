@@ -12,7 +12,7 @@ from support.drafts import DAY_ONE, LEG, PASSED, staged_version
 from batch_scoring.declare import Entity, TableName
 from batch_scoring.domain import Manifest, Release, VersionId
 from batch_scoring.gates import GateResult
-from batch_scoring.store import Files, Store, build_version, create_store, publish, rollback
+from batch_scoring.store import Erasure, Files, Store, build_version, create_store, erase, publish, rollback
 
 FLIGHTS = TableName("flight_delays")
 
@@ -52,6 +52,11 @@ def put_live(store: Store, version: int, table: str = FLIGHTS, *, why: str = "te
 def build_and_publish(store: Store, day: int, table: str = FLIGHTS, **how: Any) -> Release:
     """The version of a day, live."""
     return put_live(store, build(store, day, table, **how).version, table)
+
+
+def erase_one(store: Store, table: str = FLIGHTS, key: str = "AA/999") -> Erasure:
+    """Erase an entity as ``support``."""
+    return erase(store, TableName(table), (key,), who="support", when=DAY_ONE, why="request 17")
 
 
 def roll_back(store: Store, table: str = FLIGHTS, *, to: int | None = None, why: str = "it looked wrong", **how: Any) -> Release:

@@ -16,10 +16,11 @@ from pathlib import Path
 import duckdb  # noqa: F401 -- imported before any fork
 import lmdb  # noqa: F401
 from support.faulty import Dying
-from support.stores import FLIGHTS, build, put_live, roll_back
+from support.stores import FLIGHTS, build, erase_one, put_live, roll_back
 
 import batch_scoring.store.build
 import batch_scoring.store.catalog
+import batch_scoring.store.erasure
 import batch_scoring.store.sorting  # noqa: F401
 from batch_scoring.domain import Release
 from batch_scoring.errors import StoreConflict, UnknownVersion
@@ -43,6 +44,8 @@ def act(store: Store, ledger: int, verb: str, chance: random.Random) -> None:
             note(ledger, roll_back(store))
         case "prune":
             prune(store, FLIGHTS, keep=7)
+        case "erase":
+            erase_one(store, key=chance.choice(("AA/999", "9E/998", "B6/997", "AA/995")))
 
 
 def child(task: dict[str, object]) -> None:
@@ -54,7 +57,7 @@ def child(task: dict[str, object]) -> None:
         act(store, ledger, str(task["verb"]), chance)
         return
     while True:  # until it is killed
-        verb = chance.choice(("build", "publish", "publish", "rollback", "rollback", "prune"))
+        verb = chance.choice(("build", "publish", "publish", "rollback", "rollback", "prune", "erase"))
         try:
             act(store, ledger, verb, chance)
         except (StoreConflict, UnknownVersion):  # nothing to roll back to
