@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dagster test bench-features lint format clean
+.PHONY: help setup demo serve dagster test bench-features faults bench-swap lint format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,6 +35,12 @@ test: $(READY) ## Run every test
 
 bench-features: $(READY) ## Measure as-of joins against Feast's own store and bare DuckDB
 	@$(BIN)/python benchmarks/features.py
+
+faults: $(READY) ## Hurt a store in every way there is and count what is lost: the long form
+	@$(BIN)/python benchmarks/faults.py
+
+bench-swap: $(READY) ## Measure a flip beside 10 thousand, 1 million and 10 million entities
+	@$(BIN)/python benchmarks/swap.py
 
 lint: $(READY) ## Style, types and import directions
 	@$(BIN)/ruff check
