@@ -80,7 +80,7 @@ class Training:
     Attributes:
         window: the chosen one. train_from, train_to: event times (as-of moments) of its first and last training row.
         cutoff: labels known by this moment were used. holdout: every competitor on the same out-of-time rows.
-        params: XGBoost parameters as passed. best_constant: base value of the margin in log-odds.
+        params: XGBoost parameters as passed. training_set: name (hash) of the examples.
     """
 
     window: Window

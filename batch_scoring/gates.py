@@ -96,7 +96,7 @@ class Evidence:
         duplicates: rows beyond the first of their key. invalid_scores: null, not finite, or outside [0, 1].
         contributions_error: largest |Σ contributions + base − margin|, log-odds.
         loss: mean log-loss (nats) of the contender on the hold-out; baseline_loss, live_loss: of the others there.
-        live_loss, score_psi: None when nothing is live.
+        live_loss, score_psi: None when nothing is live or it cannot be compared. live_note: how it was compared.
     """
 
     population: int
@@ -109,6 +109,7 @@ class Evidence:
     baseline_loss: float
     live_loss: float | None
     score_psi: float | None
+    live_note: str = ""
 
 
 def default_gates() -> tuple[Gate, ...]:
@@ -165,7 +166,8 @@ def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:
         case NotWorseThanLive(margin=margin):
             if evidence.live_loss is None:
                 return _nothing_live(_name(gate), margin)
-            losses = f"log-loss {evidence.loss:.4f} against the live version's {evidence.live_loss:.4f}"
+            how = f" ({evidence.live_note})" if evidence.live_note else ""
+            losses = f"log-loss {evidence.loss:.4f} against the live version's {evidence.live_loss:.4f}{how}"
             return _at_most(_name(gate), evidence.loss - evidence.live_loss, margin, losses)
         case ScoreShift(max_psi=max_psi):
             if evidence.score_psi is None:
@@ -189,7 +191,7 @@ def _more_than(gate: str, observed: float, limit: float, seen: str) -> GateResul
 
 
 def _nothing_live(gate: str, limit: float) -> GateResult:
-    message = "nothing is live to compare with; passed."
+    message = "nothing is live that it could be compared with; passed."
     return GateResult(gate=gate, passed=True, observed=0.0, limit=float(limit), message=message)
 
 

@@ -109,7 +109,7 @@ def _wrong_count(entity: Entity, count: int) -> BadKey:
         f"key of {entity.name}",
         expected=f"{len(entity.keys)} part{'s' if len(entity.keys) != 1 else ''}: {names}",
         found=str(count),
-        fix="Give one part per join key, in that order; write a slash inside a value as %2F.",
+        fix="Give one part per join key, in that order.",
     )
 
 

@@ -37,7 +37,15 @@ app = typer.Typer(
 Table = Annotated[str, typer.Argument(metavar="TABLE", help="Name of the prediction table.")]
 KeyParts = Annotated[list[str], typer.Argument(metavar="KEY…", help="One value per join key, in declared order.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; recorded with who and when.")]
+
+
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("say why; it is what the next person will read.")
+    return reason
+
+
+Reason = Annotated[str, typer.Option("--reason", callback=_said, help="Why; recorded with who and when.")]
 AsOf = Annotated[str, typer.Option("--as-of", metavar="DATE", help="Local day of the table's schedule, YYYY-MM-DD.")]
 
 
@@ -268,7 +276,7 @@ def sql(
     from pipelines.catalog_query import LISTING, run_query
     from pipelines.console import out, show_rows_as_json
 
-    answer = run_query(_settings().store, query or LISTING, out.width)
+    answer = run_query(_settings().store, query or LISTING, width=None if json else out.width)
     if json:
         show_rows_as_json(answer.columns, answer.rows)
         return

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -207,4 +208,4 @@ def _text(cell: object) -> str:
 
 def _plain(text: str) -> str:
     """Text that rich must not read as markup."""
-    return text.replace("[", "\\[")
+    return escape(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,7 @@ def demonstrate(settings: Settings, table: str | None, *, clock: Callable[[], da
     repository = load_repository(settings.repo)
     product = repository.products[0] if table is None else repository.product(table)
     begun = time.monotonic()
+    settings = settings.model_copy(update={"port": _free_port(settings)})
     demo = Demo(product=product, settings=settings, days=_choose_days(product))
     _ingest(demo)
     _replay(demo, clock)
@@ -77,6 +79,17 @@ def demonstrate(settings: Settings, table: str | None, *, clock: Callable[[], da
     _addresses(settings)
     if keep_serving:
         _serve_until_interrupted(settings)
+
+
+def _free_port(settings: Settings) -> int:
+    """The port of the settings, or another one when somebody is served there already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError:
+            probe.bind((settings.host, 0))
+        return int(probe.getsockname()[1])
 
 
 def _choose_days(product: Product) -> tuple[date, ...]:
@@ -109,22 +122,25 @@ def _replay(demo: Demo, clock: Callable[[], datetime]) -> None:
 
         def on_day(day: date, manifest: Manifest | None) -> None:
             done()
-            outcome = "refused by its gates, live unchanged" if manifest is None else f"version {manifest.version} published"
+            outcome = "refused, live unchanged" if manifest is None else f"version {manifest.version} published"
             out.print(f"   {day}: {outcome}", markup=False)
 
         doing("feast apply")
         source = FeastFeatures(product=demo.product, settings=demo.settings)
         source.apply()
         replayed = replay(demo.product, demo.settings, source, first, last, clock=clock, on_day=on_day, progress=doing)
-    if not replayed.published:
-        raise GateFailed("demo", expected="at least one published version", found="none", fix=replayed.refused[0][1])
+    for day, sentence in replayed.refused:
+        out.print(f"   {day} was not published: {sentence}", markup=False)
+    if not replayed.published and Reader(demo.settings.store).snapshot().served(demo.name).live is None:
+        raise GateFailed("demo", expected="at least one published version", found="none", fix="See the days above.")
     _show_replay(replayed, time.monotonic() - begun)
 
 
 def _show_replay(replayed: Replayed, seconds: float) -> None:
-    newest = replayed.published[-1].draft.training
-    out.print(f"\n   {seconds:.0f} s. The training window is searched in every run; the last search:")
-    show_windows(newest.windows, newest.window)
+    if replayed.published:
+        newest = replayed.published[-1].draft.training
+        out.print(f"\n   {seconds:.0f} s. The training window is searched in every run; the last search:")
+        show_windows(newest.windows, newest.window)
     if replayed.realised:
         out.print("\n   What was predicted against what then happened, beside the naive baseline:")
         show_realised(replayed.realised)
@@ -151,7 +167,7 @@ def _query(demo: Demo) -> None:
         f"FROM {demo.name} GROUP BY ALL ORDER BY ALL"
     )
     _say(5, "An analyst opens the catalog in DuckDB", f"foretable sql '{query}'")
-    answer = run_query(demo.settings.store, query)
+    answer = run_query(demo.settings.store, query, width=out.width)
     out.print(answer.box, markup=False)
     out.print(f"   file: {answer.catalog}", markup=False)
 
@@ -200,7 +216,7 @@ def _server(settings: Settings) -> Iterator[None]:
 
 
 def _start(command: list[str], settings: Settings, *, stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"FORETABLE_WORKSPACE": str(settings.workspace)}
+    environment = os.environ | {"FORETABLE_WORKSPACE": str(settings.workspace), "FORETABLE_PORT": str(settings.port)}
     return subprocess.Popen(command, env=environment, stderr=stderr)  # noqa: S603  # our own interpreter and modules
 
 

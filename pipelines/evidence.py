@@ -27,6 +27,7 @@ def gather(run: Run, training: Training) -> Evidence:
     scores = predictions["score"]
     distinct = predictions.select(keys).unique()
     losses = {score.who: score.log_loss for score in training.holdout}
+    notes = {score.who: score.note for score in training.holdout}
     live = live_scores(run)
     return Evidence(
         population=len(population),
@@ -38,6 +39,7 @@ def gather(run: Run, training: Training) -> Evidence:
         loss=losses[CONTENDER],
         baseline_loss=losses[BASELINE],
         live_loss=losses.get(LIVE),
+        live_note=notes.get(LIVE, ""),
         score_psi=None if live is None else population_stability(live, np.asarray(scores.drop_nulls().to_numpy())),
     )
 

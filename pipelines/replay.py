@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from batch_scoring.domain import Manifest, VersionId
 from batch_scoring.errors import GateFailed, NoData, StoreConflict
 from batch_scoring.settings import Settings
-from batch_scoring.store import Store, history, version_folder, versions
+from batch_scoring.store import Reader, Store, history, version_folder, versions
 from pipelines.features import FeatureSource
 from pipelines.realised import Realised, join_outcomes, read_examples, score_outcomes
 from pipelines.repository import Product
@@ -71,12 +71,17 @@ def replay(
     training_set = build_training_set(runs[0], source)
     examples = read_examples(product.table, Path(training_set.path))
     before = _published_before(product.table, settings.store, training_set.id)
+    newest = _live_as_of(product.table, settings.store)
     published: list[Manifest] = []
     refused: list[tuple[date, str]] = []
     outcomes: list[tuple[VersionId, datetime, pl.DataFrame]] = []
     for day, run in zip(days, runs, strict=True):
+        if run.as_of not in before and newest is not None and run.as_of <= newest:
+            refused.append((day, f"the live version speaks for {newest:%Y-%m-%d %H:%M} UTC already"))
+            on_day(day, None)
+            continue
         try:
-            manifest = before.get(run.as_of) or run_all(run, source, clock=clock, scheduled=True, progress=progress)[0]
+            manifest = before.get(run.as_of) or run_all(run, source, clock=clock, progress=progress)[0]
         except (GateFailed, StoreConflict) as error:
             refused.append((day, str(error)))
             on_day(day, None)
@@ -105,3 +110,11 @@ def _published_before(table: PredictionTable, root: Path, training_set: str) -> 
         and manifest.draft.training.params == parameters(table.model)
         and {str(score.window) for score in manifest.draft.training.windows} <= windows
     }
+
+
+def _live_as_of(table: PredictionTable, root: Path) -> datetime | None:
+    """The moment the live version speaks for: no run of an earlier one would be published."""
+    if not (root / "current").exists():
+        return None
+    snapshot = Reader(root).snapshot()
+    return snapshot.manifest(table.name).draft.as_of if snapshot.served(table.name).live is not None else None

@@ -49,10 +49,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """The training set of a run: its content hash, its Parquet file, and its feature columns in order."""
+    """The training set of a run: its content hash, its Parquet file, the delivery it is from, its feature columns in order."""
 
     id: str
     path: str
+    delivery: str
     columns: tuple[Column, ...]
 
 

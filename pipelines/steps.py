@@ -47,12 +47,14 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
     """
     import pyarrow.parquet as pq
 
+    from pipelines.delivery import current_delivery
     from pipelines.features import training_set
     from pipelines.queries import population
 
     pq.write_table(population(run.product, run.settings, run.as_of), run.file(POPULATION))
     built = training_set(run.product, run.settings, source)
-    examples = Examples(id=built.id, path=str(built.path), columns=source.columns())
+    delivery = current_delivery(run.table.name, run.settings)
+    examples = Examples(id=built.id, path=str(built.path), delivery=delivery.id, columns=source.columns())
     run.file(EXAMPLES).write_bytes(to_json(examples))
     return examples
 
@@ -84,7 +86,7 @@ def train(run: Run, progress: Progress = quiet) -> Trained:
     from pipelines.training.folds import plan_blocks
 
     table = run.table
-    found = from_json(run.file(SEARCH).read_bytes(), Search)
+    found = from_json(_left(run, SEARCH), Search)
     examples = _examples(run)
     data = _load(run, examples)
     params = parameters(table.model)
@@ -100,7 +102,11 @@ def train(run: Run, progress: Progress = quiet) -> Trained:
 
 
 def score(run: Run, source: FeatureSource) -> int:
-    """Score the whole population: its features as served, margins, scores, decisions and ranks. Returns the rows."""
+    """Score the whole population: its features as served, margins, scores, decisions and ranks. Returns the rows.
+
+    Raises:
+        NoData: another delivery became current since the training set was built; the two must not be mixed.
+    """
     import polars as pl
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -109,6 +115,7 @@ def score(run: Run, source: FeatureSource) -> int:
     from batch_scoring.scoring import Scorer
 
     table, trained = run.table, _trained(run)
+    _require_same_delivery(run)
     keys = pq.read_table(run.file(POPULATION))
     names = [*table.entity.key_names, *(feature.name for feature in trained.features)]
     pq.write_table(source.population(keys, run.as_of).select(names), run.file(FEATURES))
@@ -190,21 +197,23 @@ def judge_and_build(run: Run, *, built_at: datetime) -> Manifest:
     return manifest
 
 
-def publish_version(run: Run, manifest: Manifest, *, when: datetime, scheduled: bool = False) -> Release:
-    """Make a judged version live, then drop what retention no longer keeps.
+def publish_version(run: Run, manifest: Manifest, *, when: datetime) -> Release:
+    """Make a judged version live if it speaks for a later moment than the live one; drop what retention no longer keeps.
+
+    No run goes back in time by itself: an older version is kept, and a person may publish it.
 
     Raises:
         GateFailed: a gate failed; live is untouched and the version is kept with its report.
+        StoreConflict: not newer than live, or rolled back before.
     """
     from batch_scoring.store import Store, prune, publish
 
-    refuse_failed(run.table.name, manifest)
-    store = Store(root=run.settings.store)
-    release = publish(
-        store, run.table.name, manifest.version, who=run.settings.actor(), when=when, why=run.reason, scheduled=scheduled
-    )
-    prune(store, run.table.name, keep=run.table.retention.versions)
-    return release
+    store, table = Store(root=run.settings.store), run.table.name
+    try:
+        refuse_failed(table, manifest)
+        return publish(store, table, manifest.version, who=run.settings.actor(), when=when, why=run.reason, scheduled=True)
+    finally:  # refused versions take space too
+        prune(store, table, keep=run.table.retention.versions)
 
 
 def version_of(run: Run) -> Manifest:
@@ -244,13 +253,12 @@ def failed_gates(gates: tuple[GateResult, ...]) -> tuple[GateResult, ...]:
 
 
 def run_all(
-    run: Run, source: FeatureSource, *, clock: Callable[[], datetime], scheduled: bool = False, progress: Progress = quiet
+    run: Run, source: FeatureSource, *, clock: Callable[[], datetime], progress: Progress = quiet
 ) -> tuple[Manifest, Release]:
     """A whole run, every step in order, from the current delivery to a published version.
 
     Args:
         clock: gives the wall-clock moments that are recorded; nothing is computed from them.
-        scheduled: publish only what is newer than live and was never rolled back.
 
     Raises:
         NoData, GateFailed, StoreError: live is unchanged. Among them StoreLocked if the same run is already being made.
@@ -268,15 +276,41 @@ def run_all(
         progress("gates and version")
         manifest = judge_and_build(run, built_at=clock())
         progress("publish")
-        return manifest, publish_version(run, manifest, when=clock(), scheduled=scheduled)
+        return manifest, publish_version(run, manifest, when=clock())
 
 
 def _trained(run: Run) -> Trained:
-    return from_json(run.file(TRAINED).read_bytes(), Trained)
+    return from_json(_left(run, TRAINED), Trained)
+
+
+def _left(run: Run, name: str) -> bytes:
+    """A file that an earlier step of the run left."""
+    try:
+        return run.file(name).read_bytes()
+    except FileNotFoundError:
+        raise NoData(
+            f"run of '{run.table.name}' as of {run.as_of:%Y-%m-%d %H:%M} UTC",
+            expected=f"{name}, left by an earlier step",
+            found="none; a finished run keeps no files",
+            fix="Run it again from the training set on.",
+        ) from None
+
+
+def _require_same_delivery(run: Run) -> None:
+    from pipelines.delivery import current_delivery
+
+    began, now = _examples(run).delivery, current_delivery(run.table.name, run.settings).id
+    if began != now:
+        raise NoData(
+            f"run of '{run.table.name}' as of {run.as_of:%Y-%m-%d %H:%M} UTC",
+            expected=f"delivery {began} to stay current",
+            found=f"{now}, ingested meanwhile",
+            fix="Run it again from the training set on.",
+        )
 
 
 def _examples(run: Run) -> Examples:
-    return from_json(run.file(EXAMPLES).read_bytes(), Examples)
+    return from_json(_left(run, EXAMPLES), Examples)
 
 
 @lru_cache(maxsize=1)  # the search and the training of one run read the same rows

@@ -20,5 +20,5 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     ingest(workspace.product, workspace.settings)
     workspace.source.apply()
     for day in DAYS:
-        workspace.run(day, scheduled=True)
+        workspace.run(day)
     return workspace

@@ -282,19 +282,28 @@ def _number(observed: float | None) -> str:
 
 
 def _require_newer(root: Path, manifest: Manifest, served: Served) -> None:
-    if served.live is None:
-        return
-    try:
-        live = read_manifest(root, manifest.draft.table, served.live).draft.as_of
-    except (UnknownVersion, StoreCorrupt):
-        return  # a damaged live version must not keep a good new one out
-    if manifest.draft.as_of <= live:
+    """Refuse what does not speak for a later moment than the live version and every one that was rolled back.
+
+    Without the latter, the same run made again would bring back under a new number what somebody took down.
+    """
+    table = manifest.draft.table
+    earlier = [as_of for version in (served.live, *served.barred) if (as_of := _as_of(root, table, version)) is not None]
+    if earlier and manifest.draft.as_of <= max(earlier):
         raise StoreConflict(
-            f"scheduled publish of version {manifest.version} of '{manifest.draft.table}'",
-            expected=f"an as-of after that of live version {served.live}, {live:%Y-%m-%d %H:%M} UTC",
+            f"scheduled publish of version {manifest.version} of '{table}'",
+            expected=f"an as-of after {max(earlier):%Y-%m-%d %H:%M} UTC, the latest that is live or was rolled back",
             found=f"{manifest.draft.as_of:%Y-%m-%d %H:%M} UTC",
-            fix="Publish it by hand with 'foretable publish' if it shall replace the live one.",
+            fix=f"Publish it by hand with 'foretable publish {table} {manifest.version} --reason …' if it shall be live.",
         )
+
+
+def _as_of(root: Path, table: TableName, version: VersionId | None) -> datetime | None:
+    if version is None:
+        return None
+    try:
+        return read_manifest(root, table, version).draft.as_of
+    except (UnknownVersion, StoreCorrupt):
+        return None  # a damaged version must not keep a good new one out; a pruned one is older than all that is kept
 
 
 def _target(root: Path, current: Release, table: TableName, served: Served, to: VersionId | None) -> VersionId:

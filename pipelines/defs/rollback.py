@@ -3,6 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
+from pipelines.defs.assets import one_sentence
 from pipelines.defs.workspace import Workspace
 from pipelines.repository import Product
 
@@ -19,6 +20,7 @@ def rollback_job(product: Product) -> dg.JobDefinition:
     name = product.table.name
 
     @dg.op(name=f"roll_back_{name}", description=f"Make an earlier version of {name} live again.")
+    @one_sentence
     def roll_back(context: dg.OpExecutionContext, config: RollbackRequest, workspace: Workspace) -> None:
         from batch_scoring.domain import VersionId
         from batch_scoring.store import Store, rollback

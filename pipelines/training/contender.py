@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -69,31 +69,26 @@ def _judge_champion(
 ) -> tuple[npt.NDArray[np.float64], str] | None:
     """The live model on the hold-out, fairly: a model that was refitted on some of these labels has seen the answers.
 
-    Such a model is replaced by its recipe (its features, window and parameters) fitted at the hold-out's cut-off. None
-    when the live model needs a feature that is no longer served.
+    Such a model is replaced by its recipe (its features, window and parameters) fitted at the hold-out's cut-off; so is
+    one that needs a feature no longer served, without that feature. None when its recipe cannot be fitted at all.
     """
     served = {feature.name for feature in data.features}
-    if not all(feature.name in served for feature in champion.features):
-        return None
-    if champion.training.cutoff <= block.cutoff:
+    gone = tuple(feature.name for feature in champion.features if feature.name not in served)
+    if not gone and champion.training.cutoff <= block.cutoff:
         rows = data.frame.filter(test).select(feature.name for feature in champion.features).to_arrow()
-        return probability(
-            Scorer(model=champion.model, features=champion.features).margins(encode(rows, champion.features))
-        ), "as served"
+        live = Scorer(model=champion.model, features=champion.features)
+        return probability(live.margins(encode(rows, champion.features))), "as served"
     columns = [feature.name for feature in data.features]
-    recipe = TrainingData(
-        frame=data.frame,
-        matrix=np.ascontiguousarray(data.matrix[:, [columns.index(feature.name) for feature in champion.features]]),
-        labels=data.labels,
-        events=data.events,
-        known_at=data.known_at,
-        features=tuple(data.features[columns.index(feature.name)] for feature in champion.features),
-    )
+    places = [columns.index(feature.name) for feature in champion.features if feature.name in served]
     train = past & in_window(data.events, table.label, block.cutoff, champion.training.window)
-    _require_both_classes(data, train, block.cutoff)
-    return predict(
-        fit(recipe, train, champion.training.params, champion.training.rounds), recipe, test
-    ), "same recipe, fitted at the cut-off"
+    if not places or not both_classes(data, train):
+        return None
+    recipe = replace(
+        data, matrix=np.ascontiguousarray(data.matrix[:, places]), features=tuple(data.features[place] for place in places)
+    )
+    fitted = fit(recipe, train, champion.training.params, champion.training.rounds)
+    note = "same recipe, fitted at the cut-off" + (f", without {', '.join(gone)}" if gone else "")
+    return predict(fitted, recipe, test), note
 
 
 def refit(

@@ -57,6 +57,8 @@ def sentence(done: object) -> str:
         (["replay", "orders", "--from", "2024-04-12", "--to", "2024-04-10"], 6, r"the earlier day first"),
         (["sql", "SELECT nothing FROM nowhere"], 1, r"nowhere"),
         (["sql", "CREATE TABLE x (a INTEGER)"], 1, r"read-only"),
+        (["sql", "COPY (SELECT 1) TO '/tmp/foretable.csv'"], 1, r"disabled"),
+        (["sql", "SELECT 1; SELECT 2"], 1, r"one at a time"),
         (["init", "."], 2, r"foretable.toml"),
     ],
 )  # fmt: skip
@@ -68,7 +70,13 @@ def test_a_mistake_is_answered_with_one_sentence(orders: Workspace, arguments: l
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "orders", "--as-of", "yesterday"], ["run", "orders"], ["publish", "orders", "two", "--reason", "x"], ["nosuch"]],
+    [
+        ["run", "orders", "--as-of", "yesterday"],
+        ["run", "orders"],
+        ["publish", "orders", "two", "--reason", "x"],
+        ["rollback", "orders", "--reason", " "],
+        ["nosuch"],
+    ],
 )
 def test_a_wrongly_typed_command_is_a_usage_error(orders: Workspace, arguments: list[str]) -> None:
     done = orders.command(*arguments)

@@ -9,12 +9,12 @@ import pytest
 from support.workspace import Workspace, open_workspace, second_store
 
 from batch_scoring.domain import EXPLANATIONS, FEATURES, INDEX, MODEL, PREDICTIONS, Manifest
-from batch_scoring.errors import GateFailed, StoreConflict, StoreLocked
+from batch_scoring.errors import GateFailed, NoData, StoreConflict, StoreLocked
 from batch_scoring.store import Reader, Store, publish, release_folder, rollback, verify, version_folder
 from pipelines.ingest import ingest
 from pipelines.replay import Replayed, replay
 from pipelines.run import alone, plan_run
-from pipelines.steps import publish_version, version_of
+from pipelines.steps import publish_version, score, version_of
 
 DAY = date(2024, 4, 10)
 ORDERS = "orders"
@@ -155,10 +155,36 @@ def test_a_rolled_back_version_stays_back(orders: Workspace, tmp_path: Path) -> 
     rollback(store, ORDERS, who="x", when=datetime.now(UTC), why="wrong")
     planned = plan_run(workspace.product, workspace.settings, date(2024, 4, 12), reason="schedule")
     with pytest.raises(StoreConflict, match="rolled back"):
-        publish_version(planned, version_of(planned), when=datetime.now(UTC), scheduled=True)
-    manifest, release = workspace.run(date(2024, 4, 13), scheduled=True)
-    assert release.tables[ORDERS].live == manifest.version == 4
+        publish_version(planned, version_of(planned), when=datetime.now(UTC))
+    with pytest.raises(StoreConflict, match="the latest that is live or was rolled back"):
+        workspace.run(date(2024, 4, 12))  # the same day again makes version 4, which is what was taken down
+    manifest, release = workspace.run(date(2024, 4, 13))
+    assert release.tables[ORDERS].live == manifest.version == 5
     assert release.tables[ORDERS].barred == (3,)
+
+
+def test_no_run_goes_back_in_time_by_itself(orders: Workspace, tmp_path: Path) -> None:
+    workspace = copied(orders, tmp_path / "shop")
+    with pytest.raises(StoreConflict, match="foretable publish orders 4 --reason"):
+        workspace.run(date(2024, 4, 9))
+    assert Reader(workspace.settings.store).snapshot().served(ORDERS).live == 3
+
+
+def test_a_step_without_the_one_before_it_says_so(orders: Workspace) -> None:
+    planned = plan_run(orders.product, orders.settings, date(2024, 4, 20), reason="test")
+    with pytest.raises(NoData, match=r"expected trained\.json, left by an earlier step"):
+        score(planned, orders.source)
+
+
+def test_dropping_a_feature_is_still_compared_with_live(orders: Workspace, tmp_path: Path) -> None:
+    workspace = copied(orders, tmp_path / "shop")
+    features = workspace.folder / "feature_repo" / "orders" / "features.py"
+    lines = features.read_text().splitlines(keepends=True)
+    features.write_text("".join(line for line in lines if "days_since_last" not in line))
+    workspace.source.apply()
+    manifest, _ = workspace.run(date(2024, 4, 13))
+    gate = next(gate for gate in manifest.draft.gates if gate.gate == "not_worse_than_live")
+    assert "without days_since_last" in gate.message
 
 
 def test_a_replay_does_not_repeat_what_it_has_published(orders: Workspace, tmp_path: Path) -> None:

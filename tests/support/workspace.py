@@ -29,10 +29,10 @@ class Workspace:
     product: Product
     source: FeastFeatures
 
-    def run(self, day: date, *, scheduled: bool = False, reason: str = "test") -> tuple[Manifest, Release]:
+    def run(self, day: date, *, reason: str = "test") -> tuple[Manifest, Release]:
         """One whole run, as the command line makes it."""
         planned = plan_run(self.product, self.settings, day, reason=reason)
-        return run_all(planned, self.source, clock=lambda: datetime.now(UTC), scheduled=scheduled)
+        return run_all(planned, self.source, clock=lambda: datetime.now(UTC))
 
     def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """The ``foretable`` command, as a person would type it in the workspace."""
