@@ -74,9 +74,10 @@ def timeline(view: View, span: Span, *, plain: bool) -> str:
             f"SELECT {', '.join([*keys, *values, f'{event} AS seen', f'{event} AS event'])} FROM {view.scan} {_where(view, span)}"
         )
     seen = f"greatest({event}, {_created(view)})" if _cut(view) else event
-    created = f"coalesce({_created(view)}, {_NEVER})" if view.created else _NEVER
+    created = f"coalesce({_created(view)}, {_NEVER})" if view.created else ""
     # Of rows that are equal in everything the later one in the file wins, so that asking twice gives the same answer.
-    rank = f"ROW({event}, {created}, filename, file_row_number)"
+    place = "filename, file_row_number" if set(view.scan) & set("*?[") else "file_row_number"
+    rank = f"ROW({', '.join([event, *([created] if view.created else []), place])})"
     partition = f"PARTITION BY {', '.join(quoted(column) for column, _ in view.keys)} " if view.keys else ""
     newest = f"{rank} = max({rank}) OVER ({partition}ORDER BY {seen} RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
     columns = ", ".join([*keys, *values, f"{seen} AS seen", f"{event} AS event"])
