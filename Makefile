@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dagster test bench-features faults bench-swap lint format clean
+.PHONY: help setup demo serve dagster test bench-features bench-shap faults bench-swap lint format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,6 +35,9 @@ test: $(READY) ## Run every test
 
 bench-features: $(READY) ## Measure as-of joins against Feast's own store and bare DuckDB
 	@$(BIN)/python benchmarks/features.py
+
+bench-shap: $(READY) ## Measure exact contributions beside XGBoost's own
+	@$(BIN)/python benchmarks/shap.py
 
 faults: $(READY) ## Hurt a store in every way there is and count what is lost: the long form
 	@$(BIN)/python benchmarks/faults.py
