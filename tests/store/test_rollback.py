@@ -160,3 +160,13 @@ def test_rollback_passes_over_a_damaged_predecessor(store: Store) -> None:
         roll_back(store, to=2)
     assert roll_back(store).tables[FLIGHTS].live == 1
     assert {finding.path for finding in verify(store)} == {"tables/flight_delays/versions/000002/lookup.mdb"}
+
+
+def test_the_same_run_made_again_does_not_bring_back_what_was_rolled_back(store: Store) -> None:
+    build_and_publish(store, 0)
+    build_and_publish(store, 1)
+    roll_back(store)
+    build(store, 1, seed=7)
+    with pytest.raises(StoreConflict, match="the latest that is live or was rolled back"):
+        put_live(store, 3, scheduled=True)
+    assert put_live(store, 3).tables[FLIGHTS].live == 3
