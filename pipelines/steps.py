@@ -148,7 +148,7 @@ def explain(run: Run) -> int:
         top=table.explain.top,
     )
     scores = pq.read_table(run.file(SCORES))
-    batches = pq.ParquetFile(run.file(FEATURES)).iter_batches(_BATCH_ROWS // 16)
+    batches = pq.ParquetFile(run.file(FEATURES)).iter_batches(_BATCH_ROWS)
     explanations = predictions = None
     done = 0
     try:
