@@ -387,7 +387,7 @@ class PredictionTable:
         datasets: Parquet tables derived from them, in order.
         task: only ``binary`` runs today; the others are refused here rather than half-way through a run.
         windows: candidate training windows; the search chooses one per run.
-        segments: columns (keys or features) by which results are broken down.
+        segments: columns (keys or features) by which results shall be broken down; recorded, and read by nothing yet.
     """
 
     name: TableName

@@ -7,9 +7,9 @@ schedule, so daylight saving is honoured once and no SQL file repeats the hour.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,18 +47,6 @@ def connection(product: Product, settings: Settings, spill: Path) -> Iterator[du
         yield con
     finally:
         con.close()
-
-
-def query(
-    con: duckdb.DuckDBPyConnection, product: Product, path: str, parameters: Mapping[str, datetime] | None = None
-) -> pa.Table:
-    """Run one of the product's SQL files and return its rows.
-
-    Raises:
-        DeclarationError: the SQL does not run; names the file and DuckDB's reason.
-    """
-    with explained(product, path):
-        return con.sql(product.sql(path), params=dict(parameters) if parameters else None).to_arrow_table()
 
 
 @contextmanager
