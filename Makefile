@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dagster test bench-features bench-shap faults bench-swap lint format clean
+.PHONY: help setup demo serve dagster test explore bench-features bench-shap faults bench-swap lint format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,9 @@ dagster: $(READY) ## Open the Dagster UI on this workspace
 
 test: $(READY) ## Run every test
 	@$(BIN)/python -m pytest -q
+
+explore: $(READY) ## Run the property tests on examples never tried before
+	@$(BIN)/python -m pytest -q --hypothesis-profile=explore -m hypothesis
 
 bench-features: $(READY) ## Measure as-of joins against Feast's own store and bare DuckDB
 	@$(BIN)/python benchmarks/features.py

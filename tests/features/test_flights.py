@@ -261,6 +261,23 @@ def test_a_hundred_days_through_a_change_of_the_clocks_agree_with_the_model(flig
     assert_mornings_see_their_last_nights(flights, found, history)
 
 
+LANDED_AS_CLOCKS_WENT_BACK = Flight("AA", 1, "EWR", "ORD", date(2013, 11, 2), time(20), "flown", "N1", 0, 0, 361, 59)
+LANDED_AS_CLOCKS_WENT_FORWARD = Flight("AA", 1, "EWR", "ORD", date(2013, 3, 9), time(20), "flown", "N1", 0, 0, 415, 10)
+
+
+@pytest.mark.parametrize(
+    ("flight", "at_the_gate"),
+    [
+        (LANDED_AS_CLOCKS_WENT_BACK, datetime(2013, 11, 3, 7, 0, tzinfo=UTC)),  # 01:01 touched down, 01:00 at the gate
+        (LANDED_AS_CLOCKS_WENT_FORWARD, datetime(2013, 3, 10, 8, 5, tzinfo=UTC)),  # 01:55 touched down, 03:05 at the gate
+    ],
+    ids=["autumn", "spring"],
+)
+def test_a_change_of_the_clocks_between_touchdown_and_gate_moves_no_outcome(flights, schemas, tmp_path, flight, at_the_gate):
+    (row,) = ingested(flights, schemas, tmp_path, [flight], flight.departs)["outcomes"]
+    assert (row["event_timestamp"], row["created_timestamp"]) == (at_the_gate, flight.known)
+
+
 @SLOW
 @given(history=flights_of_a_season)
 def test_an_outcome_is_known_at_the_first_delivery_after_the_aircraft_is_at_the_gate(flights, schemas, tmp_path, history):

@@ -2,7 +2,8 @@
 --
 -- An outcome is final
 --   arrived    when the aircraft is at the gate: that is the first time after departure + delay + time in the air at which
---              the destination's clock shows `arr_time` (what lies between is taxiing, which never takes a day).
+--              the destination's clock shows `arr_time` (what lies between is taxiing, which never takes a day; where the
+--              clocks change meanwhile, the minutes that pass are not the minutes between the two readings).
 --              Four destinations are not in the file of airports; they are in Puerto Rico and the Virgin Islands.
 --   cancelled  four hours after the scheduled departure.
 --   diverted   twelve hours after it left the gate.
@@ -23,11 +24,12 @@ WITH flown AS (
     SELECT
         *,
         airborne_until AT TIME ZONE dest_zone AS clock,
-        arr_time // 100 * 60 + arr_time % 100 - hour(clock) * 60 - minute(clock) AS minutes_to_gate,
+        (arr_time // 100 * 60 + arr_time % 100 - hour(clock) * 60 - minute(clock) + 1440) % 1440 AS minutes_shown,
+        date_diff('minute', clock, (airborne_until + to_minutes(minutes_shown)) AT TIME ZONE dest_zone) - minutes_shown AS clock_change,
         CASE
             WHEN cancelled THEN departs_at + INTERVAL 4 HOUR
             WHEN diverted THEN airborne_until + INTERVAL 12 HOUR
-            ELSE airborne_until + to_minutes((minutes_to_gate + 1440) % 1440)
+            ELSE airborne_until + to_minutes((minutes_shown - clock_change + 1440) % 1440)
         END AS final_at
     FROM flown
 ), delivered AS (
