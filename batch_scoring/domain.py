@@ -50,7 +50,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowScore:
-    """One cell of the window search: a window, fitted before ``cutoff``, scored on the block that starts there."""
+    """One cell of the window search: a window, fitted before ``cutoff``, scored on the block that starts there.
+
+    ``loss`` is the task's metric of record (:func:`batch_scoring.tasks.metric`): lower is better.
+    """
 
     window: Window
     fold: int
@@ -58,17 +61,21 @@ class WindowScore:
     until: datetime
     train_rows: int
     test_rows: int
-    log_loss: float
+    loss: float
     auc: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldOutScore:
-    """One competitor on the final hold-out. ``auc`` is None when the hold-out has only one class."""
+    """One competitor on the final hold-out.
+
+    ``loss`` is the task's metric of record (:func:`batch_scoring.tasks.metric`): lower is better. ``auc`` is None when the
+    hold-out has only one class, and for every task that is not binary.
+    """
 
     who: str
     rows: int
-    log_loss: float
+    loss: float
     auc: float | None
     note: str = ""
 

@@ -81,7 +81,7 @@ class HoldOut(Answer, frozen=True, kw_only=True):
 
     who: Annotated[str, Meta(examples=["contender"])]
     rows: int
-    log_loss: Annotated[float, Meta(description="Mean log-loss, nats; lower is better.")]
+    loss: Annotated[float, Meta(description="Mean loss by the table's metric; lower is better.")]
     auc: Annotated[float | None, Meta(description="Null when the hold-out has only one class.")]
     note: str
 

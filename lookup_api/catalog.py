@@ -134,7 +134,7 @@ def _version(manifest: Manifest, served: Served) -> answers.Version:
         reason=draft.reason,
         window=draft.training.window,
         holdout=tuple(
-            answers.HoldOut(who=score.who, rows=score.rows, log_loss=score.log_loss, auc=score.auc, note=score.note)
+            answers.HoldOut(who=score.who, rows=score.rows, loss=score.loss, auc=score.auc, note=score.note)
             for score in draft.training.holdout
         ),
     )

@@ -82,8 +82,8 @@ def lookup(table: str, entity: Entity) -> answers.LookupAnswer:
 def version_list(table: str) -> answers.VersionList:
     """What a list of versions answers."""
     scores = (
-        answers.HoldOut(who="contender", rows=6113, log_loss=0.5391, auc=0.689, note=""),
-        answers.HoldOut(who="baseline", rows=6113, log_loss=0.5624, auc=0.611, note="trailing mean"),
+        answers.HoldOut(who="contender", rows=6113, loss=0.5391, auc=0.689, note=""),
+        answers.HoldOut(who="baseline", rows=6113, loss=0.5624, auc=0.611, note="trailing mean"),
     )
     version = answers.Version(
         version=7,

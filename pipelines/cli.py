@@ -514,7 +514,7 @@ def _now() -> datetime:
 def _day_line(day: date, manifest: Manifest | None) -> str:
     if manifest is None:
         return f"{day}  refused, live unchanged"
-    scores = {score.who: score.log_loss for score in manifest.draft.training.holdout}
+    scores = {score.who: score.loss for score in manifest.draft.training.holdout}
     window = manifest.draft.training.window
     return (
         f"{day}  version {manifest.version}: {manifest.draft.rows:,} rows, window {window}, "

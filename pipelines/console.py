@@ -112,11 +112,11 @@ def show_windows(windows: tuple[WindowScore, ...], chosen: object) -> None:
         by_window.setdefault(score.window, {})[score.fold] = score
     rows = []
     for window, scores in by_window.items():
-        mean = sum(score.log_loss for score in scores.values()) / len(scores)
+        mean = sum(score.loss for score in scores.values()) / len(scores)
         rows.append(
             [
                 f"{window} days" if window != "all" else "all",
-                *(f"{scores[fold].log_loss:.4f}" for fold in folds),
+                *(f"{scores[fold].loss:.4f}" for fold in folds),
                 f"{mean:.4f}",
                 "◀ chosen" if window == chosen else "",
             ]
@@ -135,9 +135,7 @@ def show_version(manifest: Manifest) -> None:
     )
     for score in training.holdout:
         note = f" ({score.note})" if score.note else ""
-        out.print(
-            f"  hold-out {score.who:<10} log-loss {score.log_loss:.4f}  AUC {_text(score.auc)}  on {score.rows:,} rows{note}"
-        )
+        out.print(f"  hold-out {score.who:<10} log-loss {score.loss:.4f}  AUC {_text(score.auc)}  on {score.rows:,} rows{note}")
     show_table(
         ["gate", "", "observed", "limit", "message"],
         [[gate.gate, "pass" if gate.passed else "FAIL", gate.observed, gate.limit, gate.message] for gate in draft.gates],
@@ -164,7 +162,7 @@ def show_versions(manifests: tuple[Manifest, ...], served: Served) -> None:
                 f"{draft.as_of:%Y-%m-%d %H:%M}",
                 draft.rows,
                 draft.training.window,
-                contender.log_loss if contender else None,
+                contender.loss if contender else None,
                 contender.auc if contender else None,
                 ", ".join(word for word in status if word) or "kept",
             ]
@@ -181,8 +179,8 @@ def show_realised(realised: tuple[Realised, ...]) -> None:
             row.version if row.version is not None else "",
             row.rows,
             f"{row.positive:.1%}",
-            row.log_loss,
-            row.baseline_log_loss,
+            row.loss,
+            row.baseline_loss,
             row.auc,
             row.baseline_auc,
         ]

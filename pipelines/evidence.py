@@ -26,7 +26,7 @@ def gather(run: Run, training: Training) -> Evidence:
     predictions = pl.read_parquet(run.file(PREDICTIONS), columns=[*keys, "score", "margin"])
     scores = predictions["score"]
     distinct = predictions.select(keys).unique()
-    losses = {score.who: score.log_loss for score in training.holdout}
+    losses = {score.who: score.loss for score in training.holdout}
     notes = {score.who: score.note for score in training.holdout}
     live = live_scores(run)
     return Evidence(

@@ -23,9 +23,9 @@ class Realised:
     version: VersionId | None
     rows: int
     positive: float
-    log_loss: float
+    loss: float
     auc: float | None
-    baseline_log_loss: float
+    baseline_loss: float
     baseline_auc: float | None
 
 
@@ -83,8 +83,8 @@ def _score(joined: pl.DataFrame, *, as_of: datetime | None, version: VersionId |
         version=version,
         rows=len(joined),
         positive=float(labels.mean()),
-        log_loss=log_loss(labels, scores),
+        loss=log_loss(labels, scores),
         auc=auc(labels, scores),
-        baseline_log_loss=log_loss(labels, naive),
+        baseline_loss=log_loss(labels, naive),
         baseline_auc=auc(labels, naive),
     )

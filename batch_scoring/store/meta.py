@@ -43,13 +43,13 @@ _TABLES = {
         "The window search of every kept version: each window on each fold",
         """
         table_name VARCHAR, version INTEGER, training_window VARCHAR, fold INTEGER, cutoff TIMESTAMPTZ, until
-        TIMESTAMPTZ, train_rows BIGINT, test_rows BIGINT, log_loss DOUBLE, auc DOUBLE, chosen BOOLEAN
+        TIMESTAMPTZ, train_rows BIGINT, test_rows BIGINT, loss DOUBLE, auc DOUBLE, chosen BOOLEAN
         """,
     ),
     "holdout": (
         "Every competitor of every kept version on the same out-of-time rows",
         """
-        table_name VARCHAR, version INTEGER, competitor VARCHAR, row_count BIGINT, log_loss DOUBLE, auc DOUBLE, note
+        table_name VARCHAR, version INTEGER, competitor VARCHAR, row_count BIGINT, loss DOUBLE, auc DOUBLE, note
         VARCHAR
         """,
     ),
@@ -122,7 +122,7 @@ def meta_script(releases: tuple[Release, ...], facts: tuple[TableFacts, ...]) ->
         ),
         "windows": (row for table, each in _each(facts) for row in _window_rows(table.name, each)),
         "holdout": (
-            (table.name, each.version, score.who, score.rows, score.log_loss, score.auc, score.note)
+            (table.name, each.version, score.who, score.rows, score.loss, score.auc, score.note)
             for table, each in _each(facts)
             for score in each.draft.training.holdout
         ),
@@ -178,5 +178,5 @@ def _version_rows(table: TableFacts) -> Iterator[tuple[Literal, ...]]:
 def _window_rows(name: TableName, manifest: Manifest) -> Iterator[tuple[Literal, ...]]:
     training = manifest.draft.training
     for each in training.windows:
-        seen = (each.fold, each.cutoff, each.until, each.train_rows, each.test_rows, each.log_loss, each.auc)
+        seen = (each.fold, each.cutoff, each.until, each.train_rows, each.test_rows, each.loss, each.auc)
         yield (name, manifest.version, str(each.window), *seen, each.window == training.window)

@@ -52,7 +52,7 @@ def windows(found: Search) -> Metadata:
     rows = [
         [
             f"**{window}**" if window == found.window else str(window),
-            *(f"{cells[window, fold].log_loss:.4f} ({cells[window, fold].train_rows:,} rows)" for fold in folds),
+            *(f"{cells[window, fold].loss:.4f} ({cells[window, fold].train_rows:,} rows)" for fold in folds),
             f"{mean:.4f}",
         ]
         for window, mean in mean_losses(found.windows).items()
@@ -63,12 +63,12 @@ def windows(found: Search) -> Metadata:
 
 def training(record: Training) -> Metadata:
     """The hold-out comparison and the refit."""
-    rows = [(score.who, f"{score.log_loss:.4f}", _number(score.auc), score.rows, score.note) for score in record.holdout]
+    rows = [(score.who, f"{score.loss:.4f}", _number(score.auc), score.rows, score.note) for score in record.holdout]
     return {
         "training rows": record.train_rows,
         "trained on": f"{record.train_from:%Y-%m-%d} to {record.train_to:%Y-%m-%d}",
         "hold-out": _markdown(["who", "log-loss", "AUC", "rows", "note"], rows),
-        **{f"hold-out log-loss {score.who}": score.log_loss for score in record.holdout},
+        **{f"hold-out log-loss {score.who}": score.loss for score in record.holdout},
     }
 
 

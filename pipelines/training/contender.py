@@ -121,7 +121,7 @@ def refit(
 
 
 def _scored(who: str, labels: npt.NDArray[Any], scores: npt.NDArray[np.float64], note: str = "") -> HoldOutScore:
-    return HoldOutScore(who=who, rows=len(labels), log_loss=log_loss(labels, scores), auc=auc(labels, scores), note=note)
+    return HoldOutScore(who=who, rows=len(labels), loss=log_loss(labels, scores), auc=auc(labels, scores), note=note)
 
 
 def _require_both_classes(data: TrainingData, rows: Mask, cutoff: datetime) -> None:

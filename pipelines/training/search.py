@@ -114,7 +114,7 @@ def mean_losses(scores: tuple[WindowScore, ...]) -> dict[Window, float]:
     """Mean log-loss over the blocks of each window, in the order they were searched."""
     losses: dict[Window, list[float]] = defaultdict(list)
     for score in scores:
-        losses[score.window].append(score.log_loss)
+        losses[score.window].append(score.loss)
     return {window: float(np.mean(values)) for window, values in losses.items()}
 
 
@@ -125,7 +125,7 @@ def choose_window(scores: tuple[WindowScore, ...]) -> Window:
     excesses over the blocks (the one-standard-error rule of Breiman et al., *CART*, 1984, on paired differences). With
     one block only equal losses tie.
     """
-    losses = {window: np.array([score.log_loss for score in scores if score.window == window]) for window in mean_losses(scores)}
+    losses = {window: np.array([score.loss for score in scores if score.window == window]) for window in mean_losses(scores)}
     best = losses[min(losses, key=lambda window: float(losses[window].mean()))]
     return max((window for window, loss in losses.items() if _ties(loss - best)), key=_length)
 
@@ -158,7 +158,7 @@ def _score(data: TrainingData, block: Block, window: Window, rows: Mask, scores:
         until=block.last,
         train_rows=int(rows.sum()),
         test_rows=int(test.sum()),
-        log_loss=log_loss(data.labels[test], scores),
+        loss=log_loss(data.labels[test], scores),
         auc=auc(data.labels[test], scores),
     )
 

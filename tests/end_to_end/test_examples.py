@@ -53,7 +53,7 @@ def test_every_leg_of_the_day_is_scored_and_no_other(flights_version: Manifest) 
 
 def test_the_model_beats_the_baseline_out_of_time_without_a_leaks_perfection(flights_version: Manifest) -> None:
     scores = {score.who: score for score in flights_version.draft.training.holdout}
-    assert scores["contender"].log_loss < scores["baseline"].log_loss - 0.01
+    assert scores["contender"].loss < scores["baseline"].loss - 0.01
     assert 0.62 < (scores["contender"].auc or 0) < 0.80
 
 
@@ -81,7 +81,7 @@ def test_published_scores_beat_the_baseline_on_what_then_happened(flights: Works
     joined = join_outcomes(table, examples, run.as_of, folder)
     *_, together = score_outcomes(((flights_version.version, run.as_of, joined),))
     assert together.rows == flights_version.draft.rows
-    assert together.log_loss < together.baseline_log_loss
+    assert together.loss < together.baseline_loss
 
 
 def test_a_flights_outcome_is_never_known_before_it_landed(flights: Workspace) -> None:
@@ -95,7 +95,7 @@ def test_customers_run_on_the_same_engine(customers_version: Manifest) -> None:
     draft = customers_version.draft
     assert draft.rows > 20_000
     scores = {score.who: score for score in draft.training.holdout}
-    assert scores["contender"].log_loss < scores["baseline"].log_loss
+    assert scores["contender"].loss < scores["baseline"].loss
     assert draft.entity.keys[0].type == "integer"
 
 

@@ -48,7 +48,7 @@ def test_versions_come_newest_first_with_their_hold_out_scores(server: Server) -
     ]
     newest = listed["versions"][0]
     assert newest["window"] == 30
-    assert [(score["who"], score["log_loss"], score["auc"]) for score in newest["holdout"]] == [
+    assert [(score["who"], score["loss"], score["auc"]) for score in newest["holdout"]] == [
         ("contender", 0.5, 0.66),
         ("baseline", 0.53, None),
     ]

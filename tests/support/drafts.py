@@ -102,14 +102,14 @@ def draft_version(
                     until=as_of - timedelta(days=8),
                     train_rows=1000,
                     test_rows=200,
-                    log_loss=loss,
+                    loss=loss,
                     auc=0.66,
                 )
                 for window, loss in ((14, 0.52), (30, 0.5), ("all", 0.51))
             ),
             holdout=(
-                HoldOutScore(who="contender", rows=200, log_loss=0.5, auc=0.66),
-                HoldOutScore(who="baseline", rows=200, log_loss=0.53, auc=None, note="trailing mean"),
+                HoldOutScore(who="contender", rows=200, loss=0.5, auc=0.66),
+                HoldOutScore(who="baseline", rows=200, loss=0.53, auc=None, note="trailing mean"),
             ),
         ),
         gates=gates,

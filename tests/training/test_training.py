@@ -138,7 +138,7 @@ def test_the_contender_beats_the_baseline_when_there_is_something_to_learn() -> 
     data = made(days=40)
     block = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))[0]
     contender, baseline = judge_on_holdout(data, table(), block, "all", parameters(MODEL), None)
-    assert contender.log_loss < baseline.log_loss - 0.1
+    assert contender.loss < baseline.loss - 0.1
     assert contender.rows == baseline.rows == 5 * 60
 
 
@@ -151,7 +151,7 @@ def test_a_live_model_that_has_seen_the_hold_out_is_compared_by_its_recipe() -> 
     champion = Champion(model=model, features=data.features, training=training)
     contender, _, live = judge_on_holdout(data, declared, block, "all", params, champion)
     assert live.note.startswith("same recipe")
-    assert live.log_loss == contender.log_loss
+    assert live.loss == contender.loss
 
 
 def test_an_older_live_model_is_compared_as_it_is_served() -> None:
@@ -233,7 +233,7 @@ def test_population_stability_is_finite_and_zero_only_for_equal_shares(reference
 def cells(losses: dict[int, tuple[float, ...]]) -> tuple[WindowScore, ...]:
     moment = datetime(2024, 1, 1, tzinfo=UTC)
     return tuple(
-        WindowScore(window=window, fold=fold, cutoff=moment, until=moment, train_rows=1, test_rows=1, log_loss=loss, auc=None)
+        WindowScore(window=window, fold=fold, cutoff=moment, until=moment, train_rows=1, test_rows=1, loss=loss, auc=None)
         for window, row in losses.items()
         for fold, loss in enumerate(row, start=1)
     )
