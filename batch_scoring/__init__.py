@@ -1,10 +1,12 @@
 """The core of foretable: declarations, scoring, gates and the versioned store.
 
-What a user needs to declare a prediction table is exported here; importing it costs nothing but the standard library.
+What a user needs to declare a prediction table is exported here; importing it costs nothing but the standard library and msgspec.
 """
 
 from batch_scoring.declare import (
     Baseline,
+    Binary,
+    Classes,
     Csv,
     Dataset,
     Decision,
@@ -16,6 +18,7 @@ from batch_scoring.declare import (
     LandedFile,
     Lines,
     Model,
+    Number,
     PackageFile,
     PredictionTable,
     RawFile,
@@ -38,6 +41,8 @@ from batch_scoring.gates import (
 __all__ = [
     "Baseline",
     "BeatsBaseline",
+    "Binary",
+    "Classes",
     "ContributionsSum",
     "Csv",
     "Dataset",
@@ -53,6 +58,7 @@ __all__ = [
     "Lines",
     "Model",
     "NotWorseThanLive",
+    "Number",
     "PackageFile",
     "PredictionTable",
     "RawFile",

@@ -13,12 +13,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NewType
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+
 from batch_scoring.errors import DeclarationError
 from batch_scoring.gates import Gate, default_gates
 
 TableName = NewType("TableName", str)
 
-Task = Literal["binary", "multiclass", "regression"]
 KeyType = Literal["string", "integer"]
 Window = int | Literal["all"]
 """A training window: so many days before the cut-off, or everything there is."""
@@ -251,8 +252,8 @@ class Label:
     """What is predicted, and when it is known.
 
     The query returns the key columns, ``event_timestamp`` (the as-of the example belongs to), ``label`` (0 or 1 for a
-    binary task) and ``label_known_at`` (TIMESTAMPTZ). Training at a cut-off sees an example only if
-    ``event_timestamp + horizon + delay <= cut-off`` *and* ``label_known_at <= cut-off``.
+    binary task, the name of a class, or a number) and ``label_known_at`` (TIMESTAMPTZ). Training at a cut-off sees an
+    example only if ``event_timestamp + horizon + delay <= cut-off`` *and* ``label_known_at <= cut-off``.
 
     Attributes:
         horizon: how far ahead the label looks.
@@ -339,6 +340,52 @@ class Model:
             _require(0 < value <= 1, f"Model.{name}", "above 0, at most 1", value, "Give a share.")
 
 
+# The tasks are a closed union that is stored with every version: tagged structs, because JSON of a dataclass does not say which.
+class Binary(msgspec.Struct, frozen=True, kw_only=True, tag_field="task", tag="binary"):
+    """Yes or no: the label is 0 or 1, the prediction the probability of 1 and the decision at a threshold."""
+
+
+class Classes(msgspec.Struct, frozen=True, kw_only=True, tag_field="task", tag="multiclass"):
+    """One of several: the label is one of ``names``, the prediction a probability for each and the likeliest of them.
+
+    Attributes:
+        names: of the classes, as the label's SQL spells them. Their order is the order of everything about them.
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _require(3 <= len(self.names) <= 100, "Classes.names", "3 to 100 classes", len(self.names), "Two are a Binary task.")
+        _require(
+            all(isinstance(name, str) and name == name.strip() and name.isprintable() and name for name in self.names),
+            "Classes.names",
+            "printable text without blanks around it",
+            self.names,
+            "Name every class as the label's SQL returns it.",
+        )
+        # They become the fields of a DuckDB STRUCT, which knows no difference between cases.
+        _require_unique("Classes.names", tuple(name.lower() for name in self.names))
+
+
+class Number(msgspec.Struct, frozen=True, kw_only=True, tag_field="task", tag="regression"):
+    """How much: the label and the prediction are numbers.
+
+    Attributes:
+        unit: what is counted, e.g. ``"minutes"``; shown beside every prediction.
+        quantile: predict this quantile of the label instead of its mean, e.g. 0.9 for "at most so many, nine times in ten".
+    """
+
+    unit: str = ""
+    quantile: float | None = None
+
+    def __post_init__(self) -> None:
+        within = self.quantile is None or 0 < self.quantile < 1
+        _require(within, "Number.quantile", "between 0 and 1, or None for the mean", self.quantile, "Write e.g. 0.9.")
+
+
+Task = Binary | Classes | Number
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """How a score becomes a decision: ``yes`` at or above the threshold, else ``no``."""
@@ -385,7 +432,8 @@ class PredictionTable:
         schedule: when it is predicted.
         sources: delivered files, checked before they are read.
         datasets: Parquet tables derived from them, in order.
-        task: only ``binary`` runs today; the others are refused here rather than half-way through a run.
+        task: what kind of answer: yes or no, one of several classes, or a number.
+        decision: of a binary task.
         windows: candidate training windows; the search chooses one per run.
         segments: columns (keys or features) by which results shall be broken down; recorded, and read by nothing yet.
     """
@@ -399,7 +447,7 @@ class PredictionTable:
     schedule: Schedule
     sources: tuple[RawFile, ...]
     datasets: tuple[Dataset, ...]
-    task: Task = "binary"
+    task: Task = field(default_factory=Binary)
     windows: tuple[Window, ...] = (30, 90, "all")
     holdout: HoldOut = field(default_factory=HoldOut)
     baseline: Baseline = field(default_factory=Baseline)
@@ -422,11 +470,18 @@ class PredictionTable:
         )
         _require_sql("PredictionTable.population", self.population)
         _require(
-            self.task == "binary",
+            isinstance(self.task, Binary | Classes | Number),
             "PredictionTable.task",
-            "'binary'",
+            "a Binary(), Classes(names=…) or Number()",
             self.task,
-            "Predict a yes/no label; multiclass and regression are not built yet.",
+            "Say what kind of answer the label is.",
+        )
+        _require(
+            isinstance(self.task, Binary) or self.decision == Decision(),
+            "PredictionTable.decision",
+            "no decision: only a yes or no is decided at a threshold",
+            self.decision,
+            "Leave it out.",
         )
         _require(bool(self.windows), "PredictionTable.windows", "at least one window", self.windows, "Give days, or 'all'.")
         for window in self.windows:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NewType
 
-from batch_scoring.declare import Entity, Schedule, TableName, Window
+from batch_scoring.declare import Binary, Entity, Schedule, TableName, Task, Window
 from batch_scoring.gates import GateResult
 
 VersionId = NewType("VersionId", int)
@@ -120,6 +120,7 @@ class Draft:
         gates: the verdicts; empty means unjudged, and an unjudged version is never published.
         reason: why this run was made, e.g. "schedule" or "manual: late delivery".
         columns: of predictions and features, documented, in order.
+        threshold: of a binary decision; None for every other task.
     """
 
     table: TableName
@@ -129,12 +130,13 @@ class Draft:
     as_of: datetime
     built_at: datetime
     rows: int
-    threshold: float
+    threshold: float | None
     columns: tuple[Column, ...]
     training: Training
     gates: tuple[GateResult, ...]
     reason: str
     packages: Mapping[str, str] = field(default_factory=dict)
+    task: Task = field(default_factory=Binary)
 
     @property
     def passed(self) -> bool:

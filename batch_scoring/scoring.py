@@ -1,4 +1,4 @@
-"""Scoring: features in, margins and probabilities out, one record batch at a time.
+"""Scoring: features in, margins and scores out, one record batch at a time.
 
 A :class:`Scorer` is a picklable value that carries the model as bytes, so any engine that can ship a function to a
 worker can run it, and every engine gives the same bits.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from batch_scoring import tasks
+from batch_scoring.declare import Binary, Classes, Task
 from batch_scoring.domain import Column
 from batch_scoring.errors import StoreCorrupt
 
@@ -70,13 +72,6 @@ def feature_types(features: tuple[Column, ...]) -> list[str]:
     return ["c" if feature.type == "VARCHAR" else "q" for feature in features]
 
 
-def probability(margin: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """The logistic function of a margin in log-odds, in float64 and without overflow."""
-    import numpy as np
-
-    return 0.5 * (1.0 + np.tanh(0.5 * margin.astype(np.float64)))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorer:
     """Scores record batches with one XGBoost model.
@@ -84,30 +79,33 @@ class Scorer:
     Attributes:
         model: the booster as UBJSON bytes.
         features: what the model was trained on, in order.
+        task: what kind of answer it gives.
         threads: cores per call.
     """
 
     model: bytes = field(repr=False)
     features: tuple[Column, ...]
+    task: Task = field(default_factory=Binary)
     threads: int = 1
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score one batch.
 
         Returns:
-            Columns ``margin`` (float64, log-odds) and ``score`` (float64, probability), one row per input row.
+            The columns of :func:`batch_scoring.tasks.score`, one row per input row.
         """
-        import pyarrow as pa
+        return tasks.score(self.task, self.margins(encode(batch, self.features)))
 
-        margin = self.margins(encode(batch, self.features))
-        return pa.record_batch({"margin": pa.array(margin), "score": pa.array(probability(margin))})
+    def forecasts(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Forecasts of an encoded matrix, as :func:`batch_scoring.tasks.forecast` shapes them."""
+        return tasks.forecast(self.task, self.margins(matrix))
 
     def margins(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Margins in log-odds of an encoded matrix; shape ``(n_rows,)``."""
+        """Raw margins of an encoded matrix; shape ``(n_rows,)``, or ``(n_rows, n_classes)``."""
         import numpy as np
 
         if matrix.shape[0] == 0:
-            return np.empty(0, dtype=np.float64)
+            return np.empty((0, len(self.task.names)) if isinstance(self.task, Classes) else 0, dtype=np.float64)
         booster = load_booster(self.model, self.threads)
         margin = booster.inplace_predict(matrix, predict_type="margin", missing=np.nan)
         return np.asarray(margin, dtype=np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from batch_scoring.declare import Binary, Task
 from batch_scoring.domain import Column
 from explain.contributions import Explainer
 from explain.reasons import top_reasons
@@ -18,19 +19,20 @@ class ExplainBatch:
     """Picklable ``RecordBatch -> RecordBatch``: the key columns, ``base_value``, a contribution per feature, ``reasons``.
 
     Attributes:
-        keys: key columns to carry over. top: reasons per row.
+        keys: key columns to carry over. top: reasons per row. task: what kind of answer the model gives.
     """
 
     model: bytes = field(repr=False)
     keys: tuple[str, ...]
     features: tuple[Column, ...]
     top: int
+    task: Task = field(default_factory=Binary)
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Explain one batch of served features; row order is kept."""
         import pyarrow as pa
 
-        explained = Explainer(model=self.model, features=self.features)(batch)
+        explained = Explainer(model=self.model, features=self.features, task=self.task)(batch)
         contributions = [explained.column(feature.name).to_pylist() for feature in self.features]
         values = [batch.column(feature.name).to_pylist() for feature in self.features]
         reasons = [

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from batch_scoring.declare import Binary, Task
 from batch_scoring.domain import Column
 from batch_scoring.errors import GateFailed
-from batch_scoring.scoring import encode, feature_types, load_booster
+from batch_scoring.scoring import Scorer, encode, feature_types, load_booster
+from batch_scoring.tasks import explained
 from explain.forest import Forest, Unsupported, forest
 
 if TYPE_CHECKING:
@@ -35,28 +37,33 @@ class Explainer:
     Attributes:
         model: the booster as UBJSON bytes.
         features: what the model was trained on, in order.
+        task: what kind of answer it gives; says which of a row's outputs is explained.
         threads: cores per call.
     """
 
     model: bytes = field(repr=False)
     features: tuple[Column, ...]
+    task: Task = field(default_factory=Binary)
     threads: int = 1
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Contributions of one batch.
 
         Returns:
-            ``base_value`` (float64) and one float32 column per feature, in log-odds, one row per input row.
+            ``base_value`` (float64) and one float32 column per feature, one row per input row; they sum to the margin that
+            :func:`batch_scoring.tasks.score` stores.
         """
         import pyarrow as pa
 
-        values, base = self.contributions(encode(batch, self.features))
+        matrix = encode(batch, self.features)
+        scorer = Scorer(model=self.model, features=self.features, task=self.task, threads=self.threads)
+        values, base = explained(self.task, *self.contributions(matrix), lambda: scorer.margins(matrix))
         columns = {"base_value": pa.array(base)}
         columns |= {feature.name: pa.array(values[:, position]) for position, feature in enumerate(self.features)}
         return pa.record_batch(columns)
 
     def contributions(self, matrix: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        """Contributions, shape ``(n_rows, n_features)``, and base values, shape ``(n_rows,)``, in log-odds.
+        """Contributions, shape ``(n_rows, n_features)``, and base values, shape ``(n_rows,)``, in the margin's unit.
 
         A model with several classes adds the axis of the classes: ``(n_rows, n_classes, n_features)`` and
         ``(n_rows, n_classes)``. A few rows are compared with XGBoost's own method.

@@ -129,7 +129,9 @@ class TableDetail(Answer, frozen=True, kw_only=True):
     keys: tuple[KeyPart, ...]
     schedule: Schedule
     next_expected: Annotated[Moment | None, Meta(description="The as-of of the next scheduled version; null while none is live.")]
-    threshold: Annotated[float, Meta(description="A score at or above it is decided as the positive outcome.")]
+    threshold: Annotated[
+        float | None, Meta(description="A score at or above it is decided as the positive outcome; null where no yes or no is asked.")
+    ]
     columns: tuple[Column, ...]
     live: Version | None
     shadow: Version | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batch_scoring import tasks
 from batch_scoring.domain import EXPLANATIONS, PREDICTIONS, Training
 from batch_scoring.gates import Evidence
 from pipelines.run import Run
@@ -24,7 +25,7 @@ def gather(run: Run, training: Training) -> Evidence:
     keys = list(run.table.entity.key_names)
     population = pl.read_parquet(run.file("population.parquet"), columns=keys)
     predictions = pl.read_parquet(run.file(PREDICTIONS), columns=[*keys, "score", "margin"])
-    scores = predictions["score"]
+    scores, margins = predictions["score"], predictions["margin"].to_numpy()
     distinct = predictions.select(keys).unique()
     losses = {score.who: score.loss for score in training.holdout}
     notes = {score.who: score.note for score in training.holdout}
@@ -34,8 +35,8 @@ def gather(run: Run, training: Training) -> Evidence:
         rows=len(predictions),
         matched=len(distinct.join(population.unique(), on=keys, how="semi", nulls_equal=True)),
         duplicates=len(predictions) - len(distinct),
-        invalid_scores=int((~(scores.is_finite() & (scores >= 0) & (scores <= 1))).fill_null(True).sum()),
-        contributions_error=_contributions_error(run, predictions["margin"].to_numpy()),
+        invalid_scores=tasks.invalid(run.table.task, scores.fill_null(float("nan")).to_numpy()),
+        contributions_error=_contributions_error(run, margins) / tasks.contribution_scale(run.table.task, margins),
         loss=losses[CONTENDER],
         baseline_loss=losses[BASELINE],
         live_loss=losses.get(LIVE),

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batch_scoring.codec import from_json, to_json
+from batch_scoring.declare import Binary
 from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Manifest, Release, Staged
 from batch_scoring.errors import GateFailed, NoData
 from batch_scoring.gates import GateResult
@@ -89,7 +90,7 @@ def train(run: Run, progress: Progress = quiet) -> Trained:
     found = from_json(_left(run, SEARCH), Search)
     examples = _examples(run)
     data = _load(run, examples)
-    params = parameters(table.model)
+    params = parameters(table.model, table.task)
     holdout_block = plan_blocks(data.events, table.schedule, table.holdout)[0]
     progress("contender on the hold-out")
     holdout = judge_on_holdout(data, table, holdout_block, found.window, params, _champion(run))
@@ -119,15 +120,14 @@ def score(run: Run, source: FeatureSource) -> int:
     keys = pq.read_table(run.file(POPULATION))
     names = [*table.entity.key_names, *(feature.name for feature in trained.features)]
     pq.write_table(source.population(keys, run.as_of).select(names), run.file(FEATURES))
-    scorer = Scorer(model=run.file(MODEL).read_bytes(), features=trained.features)
+    scorer = Scorer(model=run.file(MODEL).read_bytes(), features=trained.features, task=table.task)
     batches = pq.ParquetFile(run.file(FEATURES)).iter_batches(_BATCH_ROWS)
     scored = pa.Table.from_batches(list(map_batches(scorer, batches, threads=run.settings.threads)))
-    decision = table.decision
-    frame = pl.DataFrame(scored).with_columns(
-        decision=pl.when(pl.col("score") >= decision.threshold).then(pl.lit(decision.yes)).otherwise(pl.lit(decision.no)),
-        threshold=pl.lit(decision.threshold),
-        rank=pl.col("score").rank("ordinal", descending=True).cast(pl.Int64),
-    )
+    frame = pl.DataFrame(scored).with_columns(rank=pl.col("score").rank("ordinal", descending=True).cast(pl.Int64))
+    if isinstance(table.task, Binary):
+        decision = table.decision
+        yes = pl.when(pl.col("score") >= decision.threshold).then(pl.lit(decision.yes)).otherwise(pl.lit(decision.no))
+        frame = frame.with_columns(decision=yes, threshold=pl.lit(decision.threshold))
     keyed = pl.read_parquet(run.file(FEATURES), columns=list(table.entity.key_names))
     keyed.hstack(frame).write_parquet(run.file(SCORES))
     return len(frame)
@@ -145,6 +145,7 @@ def explain(run: Run) -> int:
         model=run.file(MODEL).read_bytes(),
         keys=table.entity.key_names,
         features=trained.features,
+        task=table.task,
         top=table.explain.top,
     )
     scores = pq.read_table(run.file(SCORES))
@@ -334,7 +335,7 @@ def _load(run: Run, examples: Examples) -> TrainingData:
             found="none",
             fix="Choose a later as-of, or ingest more history.",
         )
-    return encode_training(frame, examples.columns)
+    return encode_training(frame, examples.columns, table.task)
 
 
 def _champion(run: Run) -> Champion | None:

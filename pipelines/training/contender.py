@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batch_scoring.declare import PredictionTable, Window
+from batch_scoring import tasks
+from batch_scoring.declare import Binary, PredictionTable, Task, Window
 from batch_scoring.domain import Column, HoldOutScore, Training, WindowScore
 from batch_scoring.errors import NoData
-from batch_scoring.scoring import Scorer, encode, probability
+from batch_scoring.scoring import Scorer, encode
 from pipelines.training.baseline import forecast
 from pipelines.training.fit import TrainingData, fit
 from pipelines.training.folds import Block, in_block, in_window, known
-from pipelines.training.metrics import auc, log_loss
+from pipelines.training.metrics import auc, loss
 from pipelines.training.search import both_classes, predict
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def judge_on_holdout(
     _require_both_classes(data, train, block.cutoff)
     contender = predict(fit(data, train, params, table.model.rounds), data, test)
     naive = forecast(data.frame.filter(past), data.frame.filter(test), table.baseline, table.label, block.cutoff)
-    scores = [_scored(CONTENDER, labels, contender), _scored(BASELINE, labels, naive)]
+    scores = [_scored(table.task, CONTENDER, labels, contender), _scored(table.task, BASELINE, labels, naive)]
     if champion is not None:
         live = _judge_champion(data, table, block, champion, past, test)
         if live is not None:
-            scores.append(_scored(LIVE, labels, live[0], live[1]))
+            scores.append(_scored(table.task, LIVE, labels, live[0], live[1]))
     return tuple(scores)
 
 
@@ -76,8 +77,8 @@ def _judge_champion(
     gone = tuple(feature.name for feature in champion.features if feature.name not in served)
     if not gone and champion.training.cutoff <= block.cutoff:
         rows = data.frame.filter(test).select(feature.name for feature in champion.features).to_arrow()
-        live = Scorer(model=champion.model, features=champion.features)
-        return probability(live.margins(encode(rows, champion.features))), "as served"
+        live = Scorer(model=champion.model, features=champion.features, task=table.task)
+        return live.forecasts(encode(rows, champion.features)), "as served"
     columns = [feature.name for feature in data.features]
     places = [columns.index(feature.name) for feature in champion.features if feature.name in served]
     train = past & in_window(data.events, table.label, block.cutoff, champion.training.window)
@@ -120,15 +121,16 @@ def refit(
     return fit(data, rows, params, table.model.rounds), training
 
 
-def _scored(who: str, labels: npt.NDArray[Any], scores: npt.NDArray[np.float64], note: str = "") -> HoldOutScore:
-    return HoldOutScore(who=who, rows=len(labels), loss=log_loss(labels, scores), auc=auc(labels, scores), note=note)
+def _scored(task: Task, who: str, labels: npt.NDArray[Any], forecasts: npt.NDArray[np.float64], note: str = "") -> HoldOutScore:
+    area = auc(labels, forecasts) if isinstance(task, Binary) else None
+    return HoldOutScore(who=who, rows=len(labels), loss=loss(task, labels, forecasts), auc=area, note=note)
 
 
 def _require_both_classes(data: TrainingData, rows: Mask, cutoff: datetime) -> None:
     if not both_classes(data, rows):
         raise NoData(
             f"training rows known at {cutoff:%Y-%m-%d %H:%M} UTC",
-            expected="both outcomes",
+            expected=tasks.outcomes(data.task),
             found=f"{int(rows.sum())} rows with one outcome at most",
             fix="Choose a later as-of, a longer window, or ingest more history.",
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from batch_scoring.declare import Model
+from batch_scoring import tasks
+from batch_scoring.declare import Binary, Model, Task
 from batch_scoring.domain import Column
 from batch_scoring.scoring import encode, feature_types
 
@@ -26,8 +27,10 @@ class TrainingData:
     Attributes:
         frame: keys, ``event_timestamp``, ``label``, ``label_known_at`` and features, sorted by event time and key.
         matrix: the features as the model sees them, float32, shape ``(n, n_features)``.
-        labels: 0 or 1, float32, shape ``(n,)``. events, known_at: ``datetime64[us]`` UTC, shape ``(n,)``.
+        labels: 0 or 1, the place of the class, or the number; float32, shape ``(n,)``.
+        events, known_at: ``datetime64[us]`` UTC, shape ``(n,)``.
         features: the columns of ``matrix``, categories filled in.
+        task: what kind of label it is.
     """
 
     frame: pl.DataFrame
@@ -36,10 +39,11 @@ class TrainingData:
     events: Moments
     known_at: Moments
     features: tuple[Column, ...]
+    task: Task = field(default_factory=Binary)
 
 
-def encode_training(frame: pl.DataFrame, features: tuple[Column, ...]) -> TrainingData:
-    """Sort nothing, drop nothing: encode the rows of a training set as they come."""
+def encode_training(frame: pl.DataFrame, features: tuple[Column, ...], task: Task | None = None) -> TrainingData:
+    """Sort nothing, drop nothing: encode the rows of a training set as they come. Without a task, labels are 0 or 1."""
     import numpy as np
 
     learned = tuple(learn_categories(frame, feature) for feature in features)
@@ -50,6 +54,7 @@ def encode_training(frame: pl.DataFrame, features: tuple[Column, ...]) -> Traini
         events=frame["event_timestamp"].to_numpy(),
         known_at=frame["label_known_at"].to_numpy(),
         features=learned,
+        task=Binary() if task is None else task,
     )
 
 
@@ -60,14 +65,14 @@ def learn_categories(frame: pl.DataFrame, feature: Column) -> Column:
     return replace(feature, categories=tuple(frame[feature.name].drop_nulls().unique().sort().to_list()))
 
 
-def parameters(model: Model) -> dict[str, float | int | str]:
+def parameters(model: Model, task: Task | None = None) -> dict[str, float | int | str]:
     """XGBoost's parameters for a declared model: with the data they fix every byte of the result.
 
     One thread per fit, on any machine: sums in another order would be another model. Cores are used by fitting side by
     side, which is faster here too: 112 k rows, 45 features and 100 rounds take 1.7 s on one thread and 1.2 s on two.
     """
     return {
-        "objective": "binary:logistic",
+        **tasks.objective(Binary() if task is None else task),
         "tree_method": "hist",
         "max_depth": model.depth,
         "eta": model.learning_rate,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
+
+from batch_scoring.declare import Binary, Classes, Number, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -10,6 +12,30 @@ if TYPE_CHECKING:
 
 _EDGE = 1e-6
 """Probabilities are kept this far from 0 and 1, so that one confident mistake costs 13.8 nats and not infinity."""
+
+
+def loss(task: Task, labels: npt.NDArray[Any], forecasts: npt.NDArray[np.float64]) -> float:
+    """The task's loss of record (:func:`batch_scoring.tasks.metric`); lower is better.
+
+    Args:
+        labels: shape ``(n,)``: 0 or 1, the place of the class, or the number. forecasts: as
+            :func:`batch_scoring.tasks.forecast` shapes them.
+    """
+    import numpy as np
+
+    match task:
+        case Binary():
+            return log_loss(labels, forecasts)
+        case Classes():
+            likely = forecasts[np.arange(len(labels)), labels.astype(np.int64)]
+            return float(-np.log(np.clip(likely, _EDGE, 1.0)).mean())
+        case Number(quantile=quantile):
+            missed = labels.astype(np.float64) - forecasts
+            if quantile is None:
+                return float(np.sqrt(np.square(missed).mean()))
+            return float(np.maximum(quantile * missed, (quantile - 1) * missed).mean())
+        case _:
+            assert_never(task)
 
 
 def log_loss(labels: npt.NDArray[Any], scores: npt.NDArray[np.float64]) -> float:

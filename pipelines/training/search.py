@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batch_scoring.declare import Label, Model, Window
+from batch_scoring import tasks
+from batch_scoring.declare import Binary, Label, Model, Window
 from batch_scoring.domain import WindowScore
 from batch_scoring.errors import NoData
-from batch_scoring.scoring import Scorer, probability
+from batch_scoring.scoring import Scorer
 from pipelines.training.fit import TrainingData, fit, parameters
 from pipelines.training.folds import Block, in_block, in_window, known
-from pipelines.training.metrics import auc, log_loss
+from pipelines.training.metrics import auc, loss
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,7 +64,7 @@ def search_windows(
     if not candidates:
         raise NoData(
             "window search",
-            expected="both outcomes among the labels known at each cut-off",
+            expected=f"{tasks.outcomes(data.task)} among the labels known at each cut-off",
             found="only one, or none",
             fix="Choose a later as-of, or ingest more history.",
         )
@@ -99,7 +100,7 @@ def _fit_cells(
 
     def work(recipe: tuple[int, bytes]) -> None:
         cell = jobs[recipe]
-        fitted = fit(data, cells[cell], parameters(model), model.rounds)
+        fitted = fit(data, cells[cell], parameters(model, data.task), model.rounds)
         done[recipe] = predict(fitted, data, in_block(data.events, cell[1]))
         progress(f"window search, {len(done)} of {len(jobs)} fits")
 
@@ -111,7 +112,7 @@ def _fit_cells(
 
 
 def mean_losses(scores: tuple[WindowScore, ...]) -> dict[Window, float]:
-    """Mean log-loss over the blocks of each window, in the order they were searched."""
+    """Mean loss over the blocks of each window, in the order they were searched."""
     losses: dict[Window, list[float]] = defaultdict(list)
     for score in scores:
         losses[score.window].append(score.loss)
@@ -121,7 +122,7 @@ def mean_losses(scores: tuple[WindowScore, ...]) -> dict[Window, float]:
 def choose_window(scores: tuple[WindowScore, ...]) -> Window:
     """The longest window that ties with the best: a window is shortened only for a gain beyond noise.
 
-    The best has the least mean log-loss. Another ties with it if its mean excess is at most one standard error of the
+    The best has the least mean loss. Another ties with it if its mean excess is at most one standard error of the
     excesses over the blocks (the one-standard-error rule of Breiman et al., *CART*, 1984, on paired differences). With
     one block only equal losses tie.
     """
@@ -144,9 +145,8 @@ def _rows(data: TrainingData, label: Label, block: Block, window: Window) -> Mas
 
 
 def both_classes(data: TrainingData, rows: Mask) -> bool:
-    """Whether the chosen examples hold both outcomes; without that there is nothing to fit."""
-    labels = data.labels[rows]
-    return bool(len(labels)) and bool(labels.min() != labels.max())
+    """Whether the chosen examples hold more than one outcome; without that there is nothing to fit."""
+    return tasks.learnable(data.task, data.labels[rows])
 
 
 def _score(data: TrainingData, block: Block, window: Window, rows: Mask, scores: npt.NDArray[np.float64]) -> WindowScore:
@@ -158,11 +158,11 @@ def _score(data: TrainingData, block: Block, window: Window, rows: Mask, scores:
         until=block.last,
         train_rows=int(rows.sum()),
         test_rows=int(test.sum()),
-        loss=log_loss(data.labels[test], scores),
-        auc=auc(data.labels[test], scores),
+        loss=loss(data.task, data.labels[test], scores),
+        auc=auc(data.labels[test], scores) if isinstance(data.task, Binary) else None,
     )
 
 
 def predict(model: bytes, data: TrainingData, rows: Mask) -> npt.NDArray[np.float64]:
-    """Probabilities of the chosen examples."""
-    return probability(Scorer(model=model, features=data.features).margins(data.matrix[rows]))
+    """Forecasts of the chosen examples, as :func:`batch_scoring.tasks.forecast` shapes them."""
+    return Scorer(model=model, features=data.features, task=data.task).forecasts(data.matrix[rows])

@@ -18,6 +18,7 @@ from batch_scoring import (
     LandedFile,
     Lines,
     Model,
+    Number,
     PredictionTable,
     RawFile,
     Retention,
@@ -62,7 +63,7 @@ TABLE = PredictionTable(
         ({"sources": (RAW, RAW)}, "PredictionTable.sources"),
         ({"gates": (RowCount(), RowCount())}, "PredictionTable.gates"),
         ({"task": "regression"}, "PredictionTable.task"),
-        ({"task": "multiclass"}, "PredictionTable.task"),
+        ({"task": Number(), "decision": Decision(threshold=0.2)}, "PredictionTable.decision"),
         ({"feature_service": "Orders v1"}, "PredictionTable.feature_service"),
     ],
 )

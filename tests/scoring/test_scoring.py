@@ -11,10 +11,12 @@ import xgboost as xgb
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch_scoring.declare import Binary
 from batch_scoring.domain import Column
 from batch_scoring.engines.local import map_batches
 from batch_scoring.errors import StoreCorrupt
-from batch_scoring.scoring import Scorer, encode, feature_types, load_booster, probability
+from batch_scoring.scoring import Scorer, encode, feature_types, load_booster
+from batch_scoring.tasks import forecast
 from explain.batches import ExplainBatch
 from explain.contributions import Explainer
 from explain.reasons import show_value, top_reasons
@@ -154,6 +156,6 @@ def test_a_value_is_shown_as_a_person_would_write_it(value: object, shown: str |
 
 @given(st.lists(st.floats(-800, 800), min_size=1))
 def test_a_probability_never_leaves_its_range(margins: list[float]) -> None:
-    scores = probability(np.array(margins))
+    scores = forecast(Binary(), np.array(margins))
     assert ((scores >= 0) & (scores <= 1)).all()
     np.testing.assert_allclose(scores, [1 / (1 + np.exp(-min(max(margin, -700), 700))) for margin in margins], atol=1e-12)
