@@ -4,6 +4,7 @@ What a user needs to declare a prediction table is exported here; importing it c
 """
 
 from batch_scoring.declare import (
+    AlternatingMonths,
     Baseline,
     Binary,
     Classes,
@@ -12,6 +13,7 @@ from batch_scoring.declare import (
     Decision,
     Entity,
     Explain,
+    FixedCutOffs,
     HoldOut,
     Key,
     Label,
@@ -20,9 +22,11 @@ from batch_scoring.declare import (
     Model,
     Number,
     PackageFile,
+    Positional,
     PredictionTable,
     RawFile,
     Retention,
+    Sampled,
     Schedule,
     TableName,
 )
@@ -39,6 +43,7 @@ from batch_scoring.gates import (
 )
 
 __all__ = [
+    "AlternatingMonths",
     "Baseline",
     "BeatsBaseline",
     "Binary",
@@ -49,6 +54,7 @@ __all__ = [
     "Decision",
     "Entity",
     "Explain",
+    "FixedCutOffs",
     "ForetableError",
     "GateResult",
     "HoldOut",
@@ -60,10 +66,12 @@ __all__ = [
     "NotWorseThanLive",
     "Number",
     "PackageFile",
+    "Positional",
     "PredictionTable",
     "RawFile",
     "Retention",
     "RowCount",
+    "Sampled",
     "Schedule",
     "ScoreShift",
     "TableName",

@@ -6,6 +6,7 @@ written. Nothing here reads a file, a clock or a network; a declaration is a val
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,8 +22,7 @@ from batch_scoring.gates import Gate, default_gates
 TableName = NewType("TableName", str)
 
 KeyType = Literal["string", "integer"]
-Window = int | Literal["all"]
-"""A training window: so many days before the cut-off, or everything there is."""
+TrainOn = Literal["history", "served"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -47,6 +47,14 @@ def _require_name(field_name: str, name: object) -> None:
 def _require_unique(field_name: str, names: tuple[str, ...]) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     _require(not twice, field_name, "distinct names", twice, "Remove or rename the repeated ones.")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _require_span(field_name: str, window: object) -> None:
+    _require(window == "all" or _is_count(window), field_name, "a number of days, or 'all'", window, "Give e.g. (30, 90, 'all').")
 
 
 def _require_sql(field_name: str, path: object) -> None:
@@ -277,8 +285,47 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """A window of which a fit sees a representative sample: every stratum has its share of the rows, within one row.
+
+    A stratum is a time bucket of the table's calendar and a value of each of its ``segments``. The draw depends on the
+    seed and on each row's own key and moment, so it is the same whatever the order of rows and the number of threads.
+
+    Attributes:
+        rows: size of the sample; a window with fewer rows is used whole.
+        window: what is sampled: so many days before the cut-off, or everything there is.
+        bucket: the time buckets.
+    """
+
+    rows: int
+    window: int | Literal["all"] = "all"
+    bucket: Literal["day", "week", "month"] = "week"
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        _require(_is_count(self.rows), "Sampled.rows", "1 or more", self.rows, "Give the size of the sample.")
+        _require_span("Sampled.window", self.window)
+        _require(
+            self.bucket in ("day", "week", "month"), "Sampled.bucket", "'day', 'week' or 'month'", self.bucket, "Choose one."
+        )
+
+    def __str__(self) -> str:
+        """As it is shown: ``120 days, 20,000 rows``."""
+        return f"{show_window(self.window)}, {self.rows:,} rows"
+
+
+Window = int | Literal["all"] | Sampled
+"""A training window: so many days before the cut-off, everything there is, or a sample of one of these."""
+
+
+def show_window(window: Window) -> str:
+    """A window in words: ``30 days``, ``all``, ``all, 20,000 rows``."""
+    return f"{window} days" if isinstance(window, int) else str(window)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HoldOut:
-    """How candidates are compared: several cut-offs before a final hold-out that the search never sees.
+    """How candidates are compared: several cut-offs before a final hold-out that the search never sees. It rolls along.
 
     The newest ``days`` of matured examples are the final hold-out. The ``folds`` blocks of ``days`` before it are the
     search's evaluation blocks, each predicted by models fitted only on labels that were known at the block's start.
@@ -290,6 +337,78 @@ class HoldOut:
     def __post_init__(self) -> None:
         _require(self.days >= 1, "HoldOut.days", "1 or more", self.days, "Give the length of one block in days.")
         _require(self.folds >= 1, "HoldOut.folds", "1 or more", self.folds, "Give the number of search cut-offs.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlternatingMonths:
+    """Calendar months by turns, for evaluation and for training, counted back from the newest complete one.
+
+    The newest complete month of matured examples is the final hold-out, the month before it is only trained on, the one
+    before that is the search's first evaluation month, and so on. No model that is judged is trained on a row of any
+    evaluation month, nor on a label that was not known when its own began; the model that is served is, as always,
+    refitted on everything.
+    """
+
+    folds: int = 3
+
+    def __post_init__(self) -> None:
+        _require(self.folds >= 1, "AlternatingMonths.folds", "1 or more", self.folds, "Give the number of search months.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedCutOffs:
+    """Blocks that begin on declared local days and do not move with the as-of, so that runs are compared on the same rows.
+
+    The newest block whose days are all matured is the final hold-out, the ones before it are the search's.
+
+    Attributes:
+        cutoffs: the first day of each block, ascending.
+        days: length of a block.
+    """
+
+    cutoffs: tuple[date, ...]
+    days: int = 7
+
+    def __post_init__(self) -> None:
+        _require(self.days >= 1, "FixedCutOffs.days", "1 or more", self.days, "Give the length of one block in days.")
+        _require(
+            len(self.cutoffs) >= 2, "FixedCutOffs.cutoffs", "two days or more", self.cutoffs, "A hold-out and a search block."
+        )
+        gaps = [(later - earlier).days for earlier, later in zip(self.cutoffs, self.cutoffs[1:], strict=False)]
+        _require(
+            all(gap >= self.days for gap in gaps),
+            "FixedCutOffs.cutoffs",
+            f"ascending days, {self.days} or more apart",
+            tuple(str(day) for day in self.cutoffs),
+            "Blocks must not overlap: sort them, move them apart, or shorten 'days'.",
+        )
+
+
+HoldOutPolicy = HoldOut | AlternatingMonths | FixedCutOffs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Positional:
+    """A feature that says where something was shown, not what it is: a position in a list, a boost.
+
+    Training sees it as it was observed, so that the model learns its part; scoring sees ``serve_as`` in every row, so
+    that no prediction owes anything to a place. Explanations and served features show the constant.
+    """
+
+    feature: str
+    serve_as: int | float | str
+
+    def __post_init__(self) -> None:
+        _require_name("Positional.feature", self.feature)
+        _require(
+            isinstance(self.serve_as, int | float | str)
+            and not isinstance(self.serve_as, bool)
+            and (not isinstance(self.serve_as, float) or math.isfinite(self.serve_as)),
+            "Positional.serve_as",
+            "a number or a string",
+            self.serve_as,
+            "Give the value that every entity is scored with.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,8 +553,12 @@ class PredictionTable:
         datasets: Parquet tables derived from them, in order.
         task: what kind of answer: yes or no, one of several classes, or a number.
         decision: of a binary task.
-        windows: candidate training windows; the search chooses one per run.
-        segments: columns (keys or features) by which results shall be broken down; recorded, and read by nothing yet.
+        windows: candidate training windows; the search chooses one per run. A single one is fixed.
+        holdout: which rows candidates are compared on.
+        segments: columns (keys or features) by which the rows fall into groups: the strata of a :class:`Sampled` window.
+        positional: features that are observed in training and fixed in scoring.
+        train_on: ``served`` trains from the features that kept versions were served with, joined with labels known by now;
+            as long as those are too few, a run says so and trains on ``history``: features as of each example's moment.
     """
 
     name: TableName
@@ -449,11 +572,13 @@ class PredictionTable:
     datasets: tuple[Dataset, ...]
     task: Task = field(default_factory=Binary)
     windows: tuple[Window, ...] = (30, 90, "all")
-    holdout: HoldOut = field(default_factory=HoldOut)
+    holdout: HoldOutPolicy = field(default_factory=HoldOut)
     baseline: Baseline = field(default_factory=Baseline)
     model: Model = field(default_factory=Model)
     decision: Decision = field(default_factory=Decision)
     segments: tuple[str, ...] = ()
+    positional: tuple[Positional, ...] = ()
+    train_on: TrainOn = "history"
     gates: tuple[Gate, ...] = field(default_factory=default_gates)
     explain: Explain = field(default_factory=Explain)
     retention: Retention = field(default_factory=Retention)
@@ -485,13 +610,8 @@ class PredictionTable:
         )
         _require(bool(self.windows), "PredictionTable.windows", "at least one window", self.windows, "Give days, or 'all'.")
         for window in self.windows:
-            _require(
-                window == "all" or (isinstance(window, int) and not isinstance(window, bool) and window >= 1),
-                "PredictionTable.windows",
-                "a number of days, or 'all'",
-                window,
-                "Give e.g. (30, 90, 'all').",
-            )
+            if not isinstance(window, Sampled):
+                _require_span("PredictionTable.windows", window)
         _require_unique("PredictionTable.windows", tuple(str(window) for window in self.windows))
         _require(
             bool(self.datasets), "PredictionTable.datasets", "at least one dataset", self.datasets, "Derive one from the sources."
@@ -499,3 +619,19 @@ class PredictionTable:
         _require_unique("PredictionTable.sources", tuple(source.name for source in self.sources))
         _require_unique("PredictionTable.datasets", tuple(dataset.name for dataset in self.datasets))
         _require_unique("PredictionTable.gates", tuple(type(gate).__name__ for gate in self.gates))
+        _require_unique("PredictionTable.segments", self.segments)
+        _require_unique("PredictionTable.positional", tuple(each.feature for each in self.positional))
+        _require(
+            self.train_on in ("history", "served"),
+            "PredictionTable.train_on",
+            "'history' or 'served'",
+            self.train_on,
+            "Choose one of the two.",
+        )
+        _require(
+            self.train_on == "history" or not self.positional,
+            "PredictionTable.train_on",
+            "'history' for a table with positional features",
+            self.train_on,
+            "Served features hold the constant, from which a model cannot learn what a position is worth.",
+        )

@@ -98,7 +98,9 @@ class Version(Answer, frozen=True, kw_only=True):
     shadow: bool
     barred: Annotated[bool, Meta(description="Rolled back: scheduled runs never publish it again.")]
     reason: Annotated[str, Meta(description="Why it was built.", examples=["schedule"])]
-    window: Annotated[int | Literal["all"], Meta(description="Training window that the search chose: days, or all of history.")]
+    window: Annotated[
+        int | str, Meta(description="Training window that the search chose: days, 'all', or a sample of one.", examples=[60])
+    ]
     holdout: tuple[HoldOut, ...]
 
 

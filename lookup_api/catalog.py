@@ -132,7 +132,7 @@ def _version(manifest: Manifest, served: Served) -> answers.Version:
         shadow=manifest.version == served.shadow,
         barred=manifest.version in served.barred,
         reason=draft.reason,
-        window=draft.training.window,
+        window=draft.training.window if isinstance(draft.training.window, int) else str(draft.training.window),
         holdout=tuple(
             answers.HoldOut(who=score.who, rows=score.rows, loss=score.loss, auc=score.auc, note=score.note)
             for score in draft.training.holdout

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from batch_scoring.codec import to_pretty_json
+from batch_scoring.declare import Window, show_window
 from batch_scoring.errors import (
     BadKey,
     DataRejected,
@@ -107,7 +108,7 @@ def steps(title: str, total: int | None = None) -> Iterator[tuple[Callable[[str]
 def show_windows(windows: tuple[WindowScore, ...], chosen: object) -> None:
     """The window search: a row per window, a column per fold, and the mean that decided."""
     folds = sorted({score.fold for score in windows}, reverse=True)
-    by_window: dict[object, dict[int, WindowScore]] = {}
+    by_window: dict[Window, dict[int, WindowScore]] = {}
     for score in windows:
         by_window.setdefault(score.window, {})[score.fold] = score
     rows = []
@@ -115,7 +116,7 @@ def show_windows(windows: tuple[WindowScore, ...], chosen: object) -> None:
         mean = sum(score.loss for score in scores.values()) / len(scores)
         rows.append(
             [
-                f"{window} days" if window != "all" else "all",
+                show_window(window),
                 *(f"{scores[fold].loss:.4f}" for fold in folds),
                 f"{mean:.4f}",
                 "◀ chosen" if window == chosen else "",

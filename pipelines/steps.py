@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -335,7 +336,8 @@ def _load(run: Run, examples: Examples) -> TrainingData:
             found="none",
             fix="Choose a later as-of, or ingest more history.",
         )
-    return encode_training(frame, examples.columns, table.task)
+    encoded = encode_training(frame, examples.columns, table.task)
+    return replace(encoded, keys=table.entity.key_names, segments=table.segments, timezone=table.schedule.timezone)
 
 
 def _champion(run: Run) -> Champion | None:

@@ -16,8 +16,9 @@ from batch_scoring.errors import NoData
 from batch_scoring.scoring import Scorer, encode
 from pipelines.training.baseline import forecast
 from pipelines.training.fit import TrainingData, fit
-from pipelines.training.folds import Block, in_block, in_window, known
+from pipelines.training.folds import Block, in_block, known
 from pipelines.training.metrics import auc, loss
+from pipelines.training.samples import training_rows
 from pipelines.training.search import both_classes, predict
 
 if TYPE_CHECKING:
@@ -53,20 +54,20 @@ def judge_on_holdout(
     test = in_block(data.events, block)
     labels = data.labels[test]
     past = known(data.events, data.known_at, table.label, block.cutoff)
-    train = past & in_window(data.events, table.label, block.cutoff, window)
+    train = training_rows(data, table.label, block.cutoff, window, block)
     _require_both_classes(data, train, block.cutoff)
     contender = predict(fit(data, train, params, table.model.rounds), data, test)
     naive = forecast(data.frame.filter(past), data.frame.filter(test), table.baseline, table.label, block.cutoff)
     scores = [_scored(table.task, CONTENDER, labels, contender), _scored(table.task, BASELINE, labels, naive)]
     if champion is not None:
-        live = _judge_champion(data, table, block, champion, past, test)
+        live = _judge_champion(data, table, block, champion, test)
         if live is not None:
             scores.append(_scored(table.task, LIVE, labels, live[0], live[1]))
     return tuple(scores)
 
 
 def _judge_champion(
-    data: TrainingData, table: PredictionTable, block: Block, champion: Champion, past: Mask, test: Mask
+    data: TrainingData, table: PredictionTable, block: Block, champion: Champion, test: Mask
 ) -> tuple[npt.NDArray[np.float64], str] | None:
     """The live model on the hold-out, fairly: a model that was refitted on some of these labels has seen the answers.
 
@@ -81,7 +82,7 @@ def _judge_champion(
         return live.forecasts(encode(rows, champion.features)), "as served"
     columns = [feature.name for feature in data.features]
     places = [columns.index(feature.name) for feature in champion.features if feature.name in served]
-    train = past & in_window(data.events, table.label, block.cutoff, champion.training.window)
+    train = training_rows(data, table.label, block.cutoff, champion.training.window, block)
     if not places or not both_classes(data, train):
         return None
     recipe = replace(
@@ -103,7 +104,7 @@ def refit(
     training_set: str,
 ) -> tuple[bytes, Training]:
     """The model to serve: the chosen window on every label known at the as-of, and the record of how it came to be."""
-    rows = known(data.events, data.known_at, table.label, as_of) & in_window(data.events, table.label, as_of, window)
+    rows = training_rows(data, table.label, as_of, window)
     _require_both_classes(data, rows, as_of)
     events = data.events[rows]
     training = Training(

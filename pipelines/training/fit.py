@@ -31,6 +31,7 @@ class TrainingData:
         events, known_at: ``datetime64[us]`` UTC, shape ``(n,)``.
         features: the columns of ``matrix``, categories filled in.
         task: what kind of label it is.
+        keys, segments, timezone: of the table; a sampled window draws rows by them.
     """
 
     frame: pl.DataFrame
@@ -40,6 +41,9 @@ class TrainingData:
     known_at: Moments
     features: tuple[Column, ...]
     task: Task = field(default_factory=Binary)
+    keys: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
+    timezone: str = "UTC"
 
 
 def encode_training(frame: pl.DataFrame, features: tuple[Column, ...], task: Task | None = None) -> TrainingData:

@@ -5,19 +5,29 @@
                        ▲ a fold's model sees only labels known at the start of its block
 
 The gap between a fold's last training row and its block is at least horizon + delay: the labels in between were not
-known when the block began.
+known when the block began. Where the blocks lie is the table's hold-out policy; under alternating months the blocks are
+also kept out of the training of each other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from batch_scoring.declare import HoldOut, Label, Schedule, Window
+from batch_scoring.declare import (
+    AlternatingMonths,
+    FixedCutOffs,
+    HoldOut,
+    HoldOutPolicy,
+    Label,
+    Sampled,
+    Schedule,
+    Window,
+)
 from batch_scoring.errors import NoData
 
 if TYPE_CHECKING:
@@ -25,6 +35,9 @@ if TYPE_CHECKING:
 
     Moments = npt.NDArray[np.datetime64]
     Mask = npt.NDArray[np.bool_]
+
+Span = tuple[date, date]
+"""Local days, both included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +48,14 @@ class Block:
         fold: 0 is the final hold-out, 1 the search block just before it, and so on.
         cutoff: the first as-of in the block; labels known by then may be trained on.
         first, last: event times of the first and last examples in it.
+        apart: first and last event times of every block that no model judged on this one may be trained on.
     """
 
     fold: int
     cutoff: datetime
     first: datetime
     last: datetime
+    apart: tuple[tuple[datetime, datetime], ...] = ()
 
 
 def to_moments(values: list[datetime]) -> Moments:
@@ -62,13 +77,23 @@ def known(events: Moments, known_at: Moments, label: Label, cutoff: datetime) ->
 
 def in_window(events: Moments, label: Label, cutoff: datetime, window: Window) -> Mask:
     """The examples that fall into the last ``window`` days before the newest label that can be known at the cut-off."""
+    if isinstance(window, Sampled):
+        return in_window(events, label, cutoff, window.window)
     if window == "all":
         return np.ones(len(events), dtype=bool)
     oldest = _naive_utc(cutoff) - label.matures_after - timedelta(days=window)
     return events > np.datetime64(oldest, "us")
 
 
-def plan_blocks(events: Moments, schedule: Schedule, holdout: HoldOut) -> tuple[Block, ...]:
+def kept_apart(events: Moments, block: Block) -> Mask:
+    """The examples that no model judged on the block may be trained on, whenever their labels became known."""
+    apart = np.zeros(len(events), dtype=bool)
+    for first, last in block.apart:
+        apart |= _between(events, first, last)
+    return apart
+
+
+def plan_blocks(events: Moments, schedule: Schedule, policy: HoldOutPolicy) -> tuple[Block, ...]:
     """The hold-out and the search blocks before it, newest first.
 
     Blocks are counted in local days of the schedule, so a day with 23 or 25 hours is still one day.
@@ -79,35 +104,79 @@ def plan_blocks(events: Moments, schedule: Schedule, holdout: HoldOut) -> tuple[
     Raises:
         NoData: fewer than the hold-out and one search block are covered.
     """
-    zone = ZoneInfo(schedule.timezone)
+    by_day = _by_local_day(events, ZoneInfo(schedule.timezone))
+    if not by_day:
+        raise NoData("training examples", expected="at least one known label", found="none", fix="Ingest more history.")
+    spans = _spans(policy, min(by_day), max(by_day))
+    held = [[moment for day, at in by_day.items() if first <= day <= last for moment in at] for first, last in spans]
+    blocks = tuple(
+        Block(fold=fold, cutoff=min(moments), first=min(moments), last=max(moments))
+        for fold, moments in enumerate(held)
+        if moments
+    )
+    if len(blocks) < 2:
+        raise NoData(
+            "training examples",
+            expected=f"{_wanted(policy)} of known labels, for a hold-out and a search block",
+            found=f"{len(by_day)} day{'s' if len(by_day) != 1 else ''}, {min(by_day)} to {max(by_day)}",
+            fix="Choose a later as-of, or ingest more history.",
+        )
+    if isinstance(policy, AlternatingMonths):
+        apart = tuple((block.first, block.last) for block in blocks)
+        blocks = tuple(replace(block, apart=apart) for block in blocks)
+    return blocks
+
+
+def _spans(policy: HoldOutPolicy, oldest: date, newest: date) -> list[Span]:
+    """Where blocks may lie, newest first, given the local days of the oldest and the newest known label."""
+    match policy:
+        case HoldOut(days=days, folds=folds):
+            ends = [newest - timedelta(days=fold * days) for fold in range(folds + 1)]
+            return [(end - timedelta(days=days - 1), end) for end in ends]
+        case AlternatingMonths(folds=folds):
+            last = (newest + timedelta(days=1)).replace(day=1)  # the month before this day is complete
+            months = [_months_before(last, 1 + 2 * fold) for fold in range(folds + 1)]
+            return [(first, _months_before(first, -1) - timedelta(days=1)) for first in months if first >= oldest.replace(day=1)]
+        case FixedCutOffs(cutoffs=cutoffs, days=days):
+            blocks = [(first, first + timedelta(days=days - 1)) for first in reversed(cutoffs)]
+            return [(first, last) for first, last in blocks if last <= newest]
+        case _:
+            assert_never(policy)
+
+
+def _wanted(policy: HoldOutPolicy) -> str:
+    match policy:
+        case HoldOut(days=days):
+            return f"more than {2 * days} days"
+        case AlternatingMonths():
+            return "three complete months"
+        case FixedCutOffs(cutoffs=cutoffs, days=days):
+            return f"every day until {cutoffs[1] + timedelta(days=days - 1)}, {days} days after the second cut-off,"
+        case _:
+            assert_never(policy)
+
+
+def _by_local_day(events: Moments, zone: ZoneInfo) -> dict[date, list[datetime]]:
     by_day: dict[date, list[datetime]] = {}
     for moment in np.unique(events).tolist():
         aware = moment.replace(tzinfo=ZoneInfo("UTC"))
         by_day.setdefault(aware.astimezone(zone).date(), []).append(aware)
-    if not by_day:
-        raise NoData("training examples", expected="at least one known label", found="none", fix="Ingest more history.")
-    newest = max(by_day)
-    blocks = []
-    for fold in range(holdout.folds + 1):
-        end = newest - timedelta(days=fold * holdout.days)
-        start = end - timedelta(days=holdout.days)
-        moments = sorted(moment for day, at in by_day.items() if start < day <= end for moment in at)
-        if moments:
-            blocks.append(Block(fold=fold, cutoff=moments[0], first=moments[0], last=moments[-1]))
-    if len(blocks) < 2:
-        raise NoData(
-            "training examples",
-            expected=f"more than {2 * holdout.days} days of known labels, for a hold-out and a search block",
-            found=f"{len(by_day)} day{'s' if len(by_day) != 1 else ''}, {min(by_day)} to {newest}",
-            fix="Choose a later as-of, or ingest more history.",
-        )
-    return tuple(blocks)
+    return by_day
+
+
+def _months_before(first: date, months: int) -> date:
+    """The first of the month so many months earlier."""
+    years, month = divmod(first.year * 12 + first.month - 1 - months, 12)
+    return date(years, month + 1, 1)
+
+
+def _between(events: Moments, first: datetime, last: datetime) -> Mask:
+    return (events >= np.datetime64(_naive_utc(first), "us")) & (events <= np.datetime64(_naive_utc(last), "us"))
 
 
 def in_block(events: Moments, block: Block) -> Mask:
     """The examples of a block."""
-    first, last = (np.datetime64(_naive_utc(moment), "us") for moment in (block.first, block.last))
-    return (events >= first) & (events <= last)
+    return _between(events, block.first, block.last)
 
 
 def _naive_utc(moment: datetime) -> datetime:

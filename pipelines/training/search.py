@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batch_scoring import tasks
-from batch_scoring.declare import Binary, Label, Model, Window
+from batch_scoring.declare import Binary, Label, Model, Sampled, Window
 from batch_scoring.domain import WindowScore
 from batch_scoring.errors import NoData
 from batch_scoring.scoring import Scorer
 from pipelines.training.fit import TrainingData, fit, parameters
-from pipelines.training.folds import Block, in_block, in_window, known
+from pipelines.training.folds import Block, in_block
 from pipelines.training.metrics import auc, loss
+from pipelines.training.samples import training_rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,12 +54,12 @@ def search_windows(
     """
     import optuna
 
-    usable = tuple(block for block in blocks if both_classes(data, known(data.events, data.known_at, label, block.cutoff)))
+    usable = tuple(block for block in blocks if both_classes(data, training_rows(data, label, block.cutoff, "all", block)))
     cells = {
         (window, block): rows
         for window in windows
         for block in usable
-        if both_classes(data, rows := _rows(data, label, block, window))
+        if both_classes(data, rows := training_rows(data, label, block.cutoff, window, block))
     }
     candidates = [window for window in windows if usable and all((window, block) in cells for block in usable)]
     if not candidates:
@@ -136,12 +137,11 @@ def _ties(excess: npt.NDArray[np.float64]) -> bool:
     return bool(excess.mean() <= error + _ROUNDING)
 
 
-def _length(window: Window) -> float:
-    return float("inf") if window == "all" else float(window)
-
-
-def _rows(data: TrainingData, label: Label, block: Block, window: Window) -> Mask:
-    return known(data.events, data.known_at, label, block.cutoff) & in_window(data.events, label, block.cutoff, window)
+def _length(window: Window) -> tuple[float, bool]:
+    """Longer is more; of equally long windows a whole one is more than a sample."""
+    if isinstance(window, Sampled):
+        return _length(window.window)[0], False
+    return float("inf") if window == "all" else float(window), True
 
 
 def both_classes(data: TrainingData, rows: Mask) -> bool:
