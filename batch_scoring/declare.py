@@ -26,6 +26,8 @@ TrainOn = Literal["history", "served"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+LEAST_VERSIONS = 7
+"""The fewest served versions that any table keeps."""
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
@@ -530,12 +532,27 @@ class Explain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How many served versions are kept for rollback, the live one included."""
+    """How long versions are kept beyond those that always are: the seven that were live last, and whatever is needed.
 
-    versions: int = 7
+    A further version stays while it is within every limit that is given; with none given, seven is all.
+
+    Attributes:
+        versions: how many served versions, the live one included. days: how long before the newest as-of a version may
+            speak for. bytes: how much all kept versions may take together.
+    """
+
+    versions: int | None = None
+    days: int | None = None
+    bytes: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.versions >= 7, "Retention.versions", "7 or more", self.versions, "Seven is the least the store promises.")
+        for name, least, fix in (
+            ("versions", LEAST_VERSIONS, "Seven is the least the store promises."),
+            ("days", 1, "Give a number of days."),
+            ("bytes", 1, "Give a number of bytes."),
+        ):
+            found = getattr(self, name)
+            _require(found is None or found >= least, f"Retention.{name}", f"{least} or more", found, fix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ from batch_scoring.store import Files, Store, prune  # noqa: E402
 VERBS: dict[str, Callable[[Store], object]] = {
     "publish": lambda store: put_live(store, 10, force=True),
     "rollback": roll_back,
-    "prune": lambda store: prune(store, FLIGHTS, keep=7),
+    "prune": lambda store: prune(store, FLIGHTS),
     "erase": erase_one,
 }
 CODES = (errno.EIO, errno.ENOSPC, errno.EINTR, errno.EACCES)
@@ -227,7 +227,7 @@ while time.monotonic() < end:
     try:
         match chance.randrange(4):
             case 0: roll_back(store)
-            case 1: prune(store, FLIGHTS, keep=7)
+            case 1: prune(store, FLIGHTS)
             case _: put_live(store, build(store, chance.randrange(20, 400), seed=chance.randrange(10**9)).version)
         done += 1
     except (StoreConflict, UnknownVersion):

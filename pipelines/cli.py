@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_scoring.errors import BadKey, ForetableError, UnknownKey
+from pipelines.prune_command import prune
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -402,6 +403,9 @@ def demo(
     from pipelines.demo import demonstrate
 
     demonstrate(_settings(), table, clock=_now, keep_serving=serve)
+
+
+app.command()(prune)
 
 
 def main() -> None:

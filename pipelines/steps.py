@@ -215,7 +215,7 @@ def publish_version(run: Run, manifest: Manifest, *, when: datetime) -> Release:
         refuse_failed(table, manifest)
         return publish(store, table, manifest.version, who=run.settings.actor(), when=when, why=run.reason, scheduled=True)
     finally:  # refused versions take space too
-        prune(store, table, keep=run.table.retention.versions)
+        prune(store, table, run.table.retention)
 
 
 def version_of(run: Run) -> Manifest:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from batch_scoring.declare import TableName
+from batch_scoring.declare import LEAST_VERSIONS, Retention, TableName
 from batch_scoring.domain import Manifest, Release, ReleaseId, Served, VersionId
-from batch_scoring.errors import StoreConflict
 from batch_scoring.store.files import plain_errors, take_flock
 from batch_scoring.store.layout import (
     BUILDING,
@@ -27,28 +29,36 @@ from batch_scoring.store.layout import (
 )
 from batch_scoring.store.lock import locked
 
-LEAST = 7
-"""The fewest served versions that any table keeps."""
+_NO_LIMIT = sys.maxsize
 
 
-def prune(store: Store, table: TableName, *, keep: int) -> tuple[VersionId, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What a prune removed, or would remove.
+
+    Attributes:
+        versions: oldest first. bytes: of files that no kept version shares.
+        leased: versions that would have gone, had a reader not had them open.
+    """
+
+    versions: tuple[VersionId, ...]
+    bytes: int
+    leased: tuple[VersionId, ...]
+
+
+def prune(store: Store, table: TableName, keep: Retention | None = None, *, dry_run: bool = False) -> Pruned:
     """Remove versions that nobody needs any more, oldest first.
 
-    Kept are: the ``keep`` versions that were live last, live and shadow, the newest good one, the ``keep`` newest that
-    were never live, and whatever a reader of any process has open. Catalogs of earlier releases that need a removed
-    version go too; their ``release.json`` stays forever.
+    Kept are: what :func:`surplus_versions` protects, and whatever a reader of any process has open. Catalogs of earlier
+    releases that need a removed version go too; their ``release.json`` stays forever. The connection of an analyst to an
+    earlier release's catalog is no lease.
 
-    Returns:
-        The versions that were removed.
+    Args:
+        keep: the limits; by default the least that the store promises. dry_run: remove nothing, say what would go.
 
     Raises:
-        StoreConflict: fewer than seven are to be kept.
         StoreLocked, StoreUnavailable: as they say.
     """
-    if keep < LEAST:
-        raise StoreConflict(
-            f"retention of '{table}'", expected=f"{LEAST} versions or more", found=str(keep), fix="Keep more of them."
-        )
     with plain_errors(store.root), locked(store, f"prune '{table}'"):
         current = read_current(store.root)
         kept = version_ids(store.root, table)
@@ -57,13 +67,19 @@ def prune(store: Store, table: TableName, *, keep: int) -> tuple[VersionId, ...]
             served=current.tables.get(table, Served()),
             last_live=last_live(store.root, current, table),
             manifests=readable_versions(store.root, table),
-            keep=keep,
+            keep=keep or Retention(),
+            sizes={version: sum(_sizes(version_folder(store.root, table, version))) for version in kept},
         )
-        removed = tuple(version for version in surplus if _remove_version(store, table, version))
-        if removed:
+        sizes = {version: sum(_sizes(version_folder(store.root, table, version), shared=False)) for version in surplus}
+        removed = tuple(version for version in surplus if _remove_version(store, table, version, dry_run=dry_run))
+        if removed and not dry_run:
             store.files.sync_folder(version_folder(store.root, table, removed[0]).parent)
             _remove_catalogs(store, current)
-        return removed
+        return Pruned(
+            versions=removed,
+            bytes=sum(sizes[version] for version in removed),
+            leased=tuple(version for version in surplus if version not in removed),
+        )
 
 
 def surplus_versions(
@@ -72,25 +88,54 @@ def surplus_versions(
     served: Served,
     last_live: Sequence[VersionId],
     manifests: Sequence[Manifest],
-    keep: int,
+    keep: Retention,
+    sizes: Mapping[VersionId, int],
 ) -> tuple[VersionId, ...]:
     """Which versions may go. Pure.
 
+    Protected are live and shadow, the newest good one by as-of, the newest by number, and of those that were ever live and
+    of those that never were, the seven latest and then as many as are within every limit.
+
     Args:
-        kept: versions on disk, ascending. last_live: versions that were ever live, the latest first.
+        kept: versions on disk, ascending. last_live: versions that were ever live, the latest first. sizes: bytes of each.
     """
     there = [version for version in last_live if version in set(kept)]
     never_live = [version for version in reversed(kept) if version not in set(last_live)]
     good = [(each.draft.as_of, each.version) for each in manifests if each.passed and each.version not in served.barred]
-    needed: Collection[VersionId | None] = {
-        *there[:keep],
-        *never_live[:keep],
+    needed: set[VersionId | None] = {
+        *there[:LEAST_VERSIONS],
+        *never_live[:LEAST_VERSIONS],
         served.live,
         served.shadow,
         max(good)[1] if good else None,
         *kept[-1:],  # so that its number is never given out again
     }
+    most = keep.versions or (LEAST_VERSIONS if keep.days is None and keep.bytes is None else _NO_LIMIT)
+    as_of = {each.version: each.draft.as_of for each in manifests}
+    left = (keep.bytes or _NO_LIMIT) - sum(sizes[version] for version in kept if version in needed)
+    for version in (*there[LEAST_VERSIONS:most], *never_live[LEAST_VERSIONS:most]):
+        if version in needed or _is_older(as_of, version, keep.days):
+            continue
+        left -= sizes[version]
+        if left < 0:
+            break
+        needed.add(version)
     return tuple(version for version in kept if version not in needed)
+
+
+def _is_older(as_of: Mapping[VersionId, datetime], version: VersionId, days: int | None) -> bool:
+    """Whether a version speaks for a day so long before the newest one; one that cannot be read does."""
+    if days is None:
+        return False
+    return version not in as_of or (max(as_of.values()) - as_of[version]).days >= days
+
+
+def _sizes(folder: Path, *, shared: bool = True) -> Iterator[int]:
+    """Bytes of each file of a version; on request only of those that no other version shares."""
+    for path in folder.iterdir():
+        found = path.stat()
+        if shared or found.st_nlink == 1:
+            yield found.st_size
 
 
 def last_live(root: Path, current: Release, table: TableName) -> tuple[VersionId, ...]:
@@ -99,13 +144,15 @@ def last_live(root: Path, current: Release, table: TableName) -> tuple[VersionId
     return tuple(dict.fromkeys(live for live in lives if live is not None))
 
 
-def _remove_version(store: Store, table: TableName, version: VersionId) -> bool:
+def _remove_version(store: Store, table: TableName, version: VersionId, *, dry_run: bool) -> bool:
     """Remove one version unless a reader holds its lease. It first loses its name, so nobody sees half of it."""
     folder = version_folder(store.root, table, version)
     handle = take_flock(folder, exclusive=True)
     if handle is None:
         return False
     try:
+        if dry_run:
+            return True
         doomed = folder.with_name(f"{BUILDING}{folder.name}")
         store.files.rename(folder, doomed)
         store.files.sync_folder(folder.parent)  # or a power cut could bring the name back with half of its files

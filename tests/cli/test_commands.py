@@ -27,7 +27,7 @@ def test_every_command_explains_itself(command: str) -> None:
 def test_the_commands_are_the_documented_ones() -> None:
     assert set(COMMANDS) >= {
         "demo", "init", "check", "ingest", "run", "replay", "versions", "publish",
-        "rollback", "lookup", "explain", "serve", "sql", "verify", "repair", "erase", "dagster",
+        "rollback", "lookup", "explain", "serve", "sql", "verify", "repair", "prune", "erase", "dagster",
     }  # fmt: skip
 
 

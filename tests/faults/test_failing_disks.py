@@ -27,7 +27,7 @@ VERBS: dict[str, Verb] = {
     "build": lambda store: build(store, 10),
     "publish": lambda store: put_live(store, 10),
     "rollback": roll_back,
-    "prune": lambda store: prune(store, FLIGHTS, keep=7),
+    "prune": lambda store: prune(store, FLIGHTS),
     "erase": erase_one,
 }
 CODES = (errno.EIO, errno.ENOSPC, errno.EINTR, errno.EACCES)

@@ -62,7 +62,7 @@ def test_a_kill_before_any_operation_loses_nothing(copy: Copy, kill: Kill, tmp_p
         case "erase":
             erase_one(store)
         case _:
-            prune(store, FLIGHTS, keep=7)
+            prune(store, FLIGHTS)
     for nth in some(len(counting.steps) + 1, every=31 if verb == "erase" else 5, first=len(counting.steps)):
         store = copy(str(nth), small=verb == "erase")
         ledger = tmp_path / f"ledger-{nth}"

@@ -27,7 +27,7 @@ def a_day(store: Store, note: Callable[[Release], None]) -> None:
     manifest = build(store, 10)
     note(publish(store, FLIGHTS, manifest.version, who="nightly", when=DAY_ONE, why="schedule", scheduled=True))
     note(roll_back(store))
-    prune(store, FLIGHTS, keep=7)
+    prune(store, FLIGHTS)
     note(put_live(store, 10))
     erase_one(store)
 

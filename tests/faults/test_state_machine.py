@@ -125,7 +125,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def prune(self) -> None:
-        removed = prune(self.store, FLIGHTS, keep=7) if self.model.days else ()
+        removed = prune(self.store, FLIGHTS).versions if self.model.days else ()
         last_live = list(dict.fromkeys(reversed(self.model.lives)))
         there = [version for version in last_live if version not in self.model.gone]
         assert not set(removed) & {*there[:7], self.model.live, self.model.shadow, max(self.model.days, default=0)}

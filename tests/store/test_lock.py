@@ -44,7 +44,7 @@ def test_a_second_publisher_is_told_who_holds_the_lock_and_since_when(tmp_path: 
         for act in (
             lambda: put_live(store, 2),
             lambda: roll_back(store),
-            lambda: prune(store, FLIGHTS, keep=7),
+            lambda: prune(store, FLIGHTS),
             lambda: repair(store),
         ):
             with pytest.raises(StoreLocked) as refusal:

@@ -254,7 +254,7 @@ def test_a_reader_follows_flips_and_prunes_of_another_thread_without_an_error(ni
     thread.start()
     for day in range(9, 14):
         build_and_publish(nine, day)
-        prune(nine, FLIGHTS, keep=7)
+        prune(nine, FLIGHTS)
     stop.set()
     thread.join()
     assert wrong == []

@@ -43,7 +43,7 @@ def act(store: Store, ledger: int, verb: str, chance: random.Random) -> None:
         case "rollback":
             note(ledger, roll_back(store))
         case "prune":
-            prune(store, FLIGHTS, keep=7)
+            prune(store, FLIGHTS)
         case "erase":
             erase_one(store, key=chance.choice(("AA/999", "9E/998", "B6/997", "AA/995")))
 
