@@ -148,7 +148,7 @@ def score(task: Task, margins: npt.NDArray[np.floating[Any]]) -> pa.RecordBatch:
 
 def explained(
     task: Task, contributions: npt.NDArray[np.float32], base: Floats, margins: Callable[[], Floats]
-) -> tuple[npt.NDArray[np.float32], Floats]:
+) -> tuple[npt.NDArray[np.float32], Floats, tuple[str, ...] | None]:
     """The contributions that are stored: those that sum, with the base value, to the stored margin.
 
     Args:
@@ -156,19 +156,21 @@ def explained(
             ``(n, classes, features)`` and ``(n, classes)``. margins: gives those of the same rows, raw, if they are needed.
 
     Returns:
-        ``(n, features)`` float32 and ``(n,)`` float64; for classes those of the likeliest class, centred.
+        ``(n, features)`` float32 and ``(n,)`` float64; for classes those of the likeliest class, centred, and as a third
+        value its name for every row; else None.
     """
     import numpy as np
 
     match task:
         case Binary() | Number():
-            return contributions, base
-        case Classes():
+            return contributions, base, None
+        case Classes(names=names):
             if not len(contributions):
-                return np.empty((0, contributions.shape[-1]), dtype=np.float32), np.empty(0, dtype=np.float64)
+                return np.empty((0, contributions.shape[-1]), dtype=np.float32), np.empty(0, dtype=np.float64), ()
             chosen = forecast(task, margins()).argmax(axis=1)
             wide = _centred(contributions.astype(np.float64))
-            return _of(wide, chosen).astype(np.float32), _of(_centred(base), chosen)
+            named = tuple(names[place] for place in chosen)
+            return _of(wide, chosen).astype(np.float32), _of(_centred(base), chosen), named
         case _:
             assert_never(task)
 
@@ -208,19 +210,6 @@ def unit(task: Task) -> str:
             return "log-odds against the other classes"
         case Number(unit=named):
             return named or "the label's unit"
-        case _:
-            assert_never(task)
-
-
-def subject(task: Task, decision: str | None = None) -> str:
-    """What a contribution raises or lowers, in words."""
-    match task:
-        case Binary():
-            return "the score"
-        case Classes():
-            return "the chance of its class" if decision is None else f"the chance of {decision}"
-        case Number():
-            return "the number"
         case _:
             assert_never(task)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from batch_scoring.declare import Binary, Task
+from batch_scoring.declare import Binary, Number, Task
 from batch_scoring.domain import Column
 from explain.contributions import Explainer
 from explain.reasons import top_reasons
@@ -32,12 +32,14 @@ class ExplainBatch:
         """Explain one batch of served features; row order is kept."""
         import pyarrow as pa
 
-        explained = Explainer(model=self.model, features=self.features, task=self.task)(batch)
+        explained, classes = Explainer(model=self.model, features=self.features, task=self.task).explain(batch)
         contributions = [explained.column(feature.name).to_pylist() for feature in self.features]
         values = [batch.column(feature.name).to_pylist() for feature in self.features]
+        plain = "the prediction" if isinstance(self.task, Number) else "the score"
+        raised = [plain] * len(batch) if classes is None else [f"the chance of {name}" for name in classes]
         reasons = [
-            [asdict(reason) for reason in top_reasons(self.features, served, parts, self.top)]
-            for served, parts in zip(zip(*values, strict=True), zip(*contributions, strict=True), strict=True)
+            [asdict(reason) for reason in top_reasons(self.features, served, parts, self.top, subject)]
+            for served, parts, subject in zip(zip(*values, strict=True), zip(*contributions, strict=True), raised, strict=True)
         ]
         columns = {key: batch.column(key) for key in self.keys}
         columns |= {name: explained.column(name) for name in explained.schema.names}

@@ -53,14 +53,18 @@ class Explainer:
             ``base_value`` (float64) and one float32 column per feature, one row per input row; they sum to the margin that
             :func:`batch_scoring.tasks.score` stores.
         """
+        return self.explain(batch)[0]
+
+    def explain(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, tuple[str, ...] | None]:
+        """As calling it, and for classes the one that is explained, row by row."""
         import pyarrow as pa
 
         matrix = encode(batch, self.features)
         scorer = Scorer(model=self.model, features=self.features, task=self.task, threads=self.threads)
-        values, base = explained(self.task, *self.contributions(matrix), lambda: scorer.margins(matrix))
+        values, base, classes = explained(self.task, *self.contributions(matrix), lambda: scorer.margins(matrix))
         columns = {"base_value": pa.array(base)}
         columns |= {feature.name: pa.array(values[:, position]) for position, feature in enumerate(self.features)}
-        return pa.record_batch(columns)
+        return pa.record_batch(columns), classes
 
     def contributions(self, matrix: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Contributions, shape ``(n_rows, n_features)``, and base values, shape ``(n_rows,)``, in the margin's unit.

@@ -14,7 +14,7 @@ class Reason:
     """One feature's part in one score.
 
     Attributes:
-        value: the served value as text; None when it was missing. contribution: in log-odds, above 0 raises the score.
+        value: the served value as text; None when it was missing. contribution: to the margin, above 0 raises the score.
     """
 
     feature: str
@@ -24,21 +24,28 @@ class Reason:
 
 
 def top_reasons(
-    features: Sequence[Column], values: Sequence[object], contributions: Sequence[float], top: int
+    features: Sequence[Column],
+    values: Sequence[object],
+    contributions: Sequence[float],
+    top: int,
+    subject: str = "the score",
 ) -> tuple[Reason, ...]:
     """The ``top`` features by size of contribution, largest first; equal ones in declared order.
 
     A feature that contributed exactly nothing is no reason and is left out.
+
+    Args:
+        subject: what is raised or lowered, in words.
     """
     order = sorted(range(len(features)), key=lambda position: -abs(contributions[position]))
     return tuple(
-        _reason(features[position], values[position], contributions[position])
+        _reason(features[position], values[position], contributions[position], subject)
         for position in order[:top]
         if contributions[position] != 0
     )
 
 
-def _reason(feature: Column, value: object, contribution: float) -> Reason:
+def _reason(feature: Column, value: object, contribution: float, subject: str) -> Reason:
     shown = show_value(value)
     name = feature.description or feature.name
     direction = "raises" if contribution > 0 else "lowers"
@@ -46,7 +53,7 @@ def _reason(feature: Column, value: object, contribution: float) -> Reason:
         feature=feature.name,
         value=shown,
         contribution=round(float(contribution), 4),
-        text=f"{name}: {shown if shown is not None else 'unknown'}, {direction} the score",
+        text=f"{name}: {shown if shown is not None else 'unknown'}, {direction} {subject}",
     )
 
 

@@ -15,7 +15,7 @@ _NOT_FEATURES = ("key", "base_value", "as_of", "version")
 
 
 def mean_contributions(explanations: Path, keys: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    """Mean absolute contribution (log-odds) of every feature over all rows, largest first.
+    """Mean absolute contribution (in the unit of the margin) of every feature over all rows, largest first.
 
     Args:
         explanations: Parquet with a contribution column per feature beside keys and ``base_value``.
@@ -28,11 +28,13 @@ def mean_contributions(explanations: Path, keys: tuple[str, ...]) -> tuple[tuple
     return tuple(sorted(zip(features, means, strict=True), key=lambda each: (-each[1], each[0])))
 
 
-def plot_summary(explanations: Path, features: Path, keys: tuple[str, ...], rows: int = 1000, seed: int = 7) -> bytes:
+def plot_summary(
+    explanations: Path, features: Path, keys: tuple[str, ...], unit: str = "log-odds", rows: int = 1000, seed: int = 7
+) -> bytes:
     """SHAP's beeswarm of at most ``rows`` sampled rows, as PNG. Text features are shown in grey.
 
     Args:
-        explanations, features: Parquet files with the same rows in the same order.
+        explanations, features: Parquet files with the same rows in the same order. unit: of the contributions.
     """
     import matplotlib as mpl
 
@@ -54,7 +56,7 @@ def plot_summary(explanations: Path, features: Path, keys: tuple[str, ...], rows
     figure = plt.figure()
     try:
         shap.plots.beeswarm(shown, max_display=15, show=False)
-        plt.xlabel("contribution to the score (log-odds)")
+        plt.xlabel(f"contribution to the score ({unit})")
         buffer = io.BytesIO()
         plt.gcf().savefig(buffer, format="png", dpi=100, bbox_inches="tight")
     finally:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from batch_scoring.declare import Key
 from batch_scoring.errors import DataRejected, DeclarationError, NoData
 from batch_scoring.settings import Settings
+from batch_scoring.tasks import label_sql
 from pipelines.delivery import Delivery, current_delivery, deliveries
 from pipelines.repository import Product
 from pipelines.sql import connection, explained, quoted
@@ -28,12 +29,13 @@ def labelled_examples(product: Product, settings: Settings) -> pa.Table:
 
     Returns:
         Key columns (string or int64), ``event_timestamp`` (timestamp[us, UTC], the as-of it belongs to), ``label``
-        (int8, 0 or 1), ``label_known_at`` (timestamp[us, UTC]); sorted by event time, then key.
+        (int8: 0 or 1, or the place of the class; a number: float64), ``label_known_at`` (timestamp[us, UTC]); sorted by
+        event time, then key.
 
     Raises:
         NoData: nothing was ingested, or there is not one example.
         DeclarationError: the SQL does not run, or lacks a column.
-        DataRejected: a null, a label that is not 0 or 1, or one example twice.
+        DataRejected: a null, a label that does not fit the table's task, or one example twice.
     """
     with _delivered(product, settings) as (con, _):
         examples = ask_labels(con, product)
@@ -73,24 +75,25 @@ def population(product: Product, settings: Settings, as_of: datetime) -> pa.Tabl
 def ask_labels(con: duckdb.DuckDBPyConnection, product: Product) -> pa.Table:
     """:func:`labelled_examples` of a database that holds the product's datasets, whatever it finds there."""
     path, entity = product.table.label.sql, product.table.entity
+    number, misfit, fitting = label_sql(product.table.task, quoted("label"))
     wanted = {
-        **{key.name: _TYPES[key.type] for key in entity.keys},
-        "event_timestamp": "TIMESTAMPTZ",
-        "label": "TINYINT",
-        "label_known_at": "TIMESTAMPTZ",
+        **{key.name: _cast(key.name, _TYPES[key.type]) for key in entity.keys},
+        "event_timestamp": _cast("event_timestamp", "TIMESTAMPTZ"),
+        "label": number,
+        "label_known_at": _cast("label_known_at", "TIMESTAMPTZ"),
     }
     unique = ("event_timestamp", *entity.key_names)
     examples = _ask(con, product, path, wanted, ", ".join(quoted(name) for name in unique), {})
-    _require_sound(con, product, path, (*unique, "label_known_at"), unique, "label IS NULL OR label NOT IN (0, 1)")
+    _require_sound(con, product, path, (*unique, "label_known_at"), unique, misfit, fitting)
     return examples
 
 
 def ask_population(con: duckdb.DuckDBPyConnection, product: Product, as_of: datetime) -> pa.Table:
     """:func:`population` of a database that holds the product's datasets, be it empty."""
     path, entity = product.table.population, product.table.entity
-    wanted = {key.name: _TYPES[key.type] for key in entity.keys}
+    wanted = {key.name: _cast(key.name, _TYPES[key.type]) for key in entity.keys}
     entities = _ask(con, product, path, wanted, _canonical(entity.keys), {"as_of": as_of})
-    _require_sound(con, product, path, entity.key_names, entity.key_names, "false")
+    _require_sound(con, product, path, entity.key_names, entity.key_names, "false", "")
     return entities
 
 
@@ -114,7 +117,7 @@ def _ask(
     order: str,
     parameters: Mapping[str, datetime],
 ) -> pa.Table:
-    """Answer of a SQL file, cast to the wanted columns and sorted; also left behind as the table ``_answer``."""
+    """Answer of a SQL file as the wanted columns (SQL expression by name), sorted; also left behind as the table ``_answer``."""
     with explained(product, path):
         con.execute(f"CREATE OR REPLACE TABLE _answer AS {product.sql(path)}", dict(parameters))
     found = {column for column, *_ in con.execute("DESCRIBE _answer").fetchall()}
@@ -125,7 +128,7 @@ def _ask(
             found=f"no {', no '.join(missing)}",
             fix="Return them from the query.",
         )
-    columns = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in wanted.items())
+    columns = ", ".join(f"{expression} AS {quoted(name)}" for name, expression in wanted.items())
     with explained(product, path):
         return con.sql(f"SELECT {columns} FROM _answer ORDER BY {order}").to_arrow_table()
 
@@ -137,13 +140,14 @@ def _require_sound(
     filled: tuple[str, ...],
     unique: tuple[str, ...],
     wrong: str,
+    right: str,
 ) -> None:
     listed = ", ".join(quoted(name) for name in unique)
     nulls = " OR ".join(f"{quoted(name)} IS NULL" for name in filled)
     counts = con.execute(
         f"SELECT count(*) FILTER ({nulls}), count(*) FILTER ({wrong}), count(*) - count(DISTINCT ({listed})) FROM _answer"
     ).fetchall()[0]
-    for count, check in zip(counts, ("no nulls", "labels of 0 or 1", "each entity once"), strict=True):
+    for count, check in zip(counts, ("no nulls", right, "each entity once"), strict=True):
         if count:
             raise DataRejected(
                 f"answer of {product.folder.name}/{path}",
@@ -152,6 +156,10 @@ def _require_sound(
                 fix="Correct the query, or what it reads.",
                 report=((path, ", ".join(unique), check, f"{count:,} rows"),),
             )
+
+
+def _cast(name: str, kind: str) -> str:
+    return f"{quoted(name)}::{kind}"
 
 
 def _canonical(keys: tuple[Key, ...]) -> str:

@@ -5,25 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from importlib.metadata import version
 
+from batch_scoring.declare import Binary
 from batch_scoring.domain import Column, Draft
 from batch_scoring.gates import GateResult
+from batch_scoring.tasks import prediction_columns
 from pipelines.run import Run, Trained
 
 _PACKAGES = ("foretable", "xgboost-cpu", "feast", "duckdb", "pyarrow", "numpy", "optuna", "shap")
 
-_PREDICTION_COLUMNS = (
-    Column(name="key", type="VARCHAR", role="meta", description="canonical key: percent-encoded parts joined by /"),
-    Column(name="score", type="DOUBLE", role="score", description="predicted probability of the label"),
-    Column(name="decision", type="VARCHAR", role="decision", description="what the score says at the threshold"),
-    Column(name="threshold", type="DOUBLE", role="decision", description="scores at or above it decide for yes"),
-    Column(name="rank", type="BIGINT", role="score", description="1 is the highest score of the version"),
-    Column(name="margin", type="DOUBLE", role="score", description="the score in log-odds; contributions sum to it"),
-    Column(
-        name="reasons",
-        type="STRUCT(feature VARCHAR, value VARCHAR, contribution DOUBLE, text VARCHAR)[]",
-        role="score",
-        description="features that moved the score most, largest first",
-    ),
+_KEY = Column(name="key", type="VARCHAR", role="meta", description="canonical key: percent-encoded parts joined by /")
+_STAMPS = (
     Column(name="as_of", type="TIMESTAMP WITH TIME ZONE", role="meta", description="the moment the prediction speaks for"),
     Column(name="version", type="INTEGER", role="meta", description="table version that made the prediction"),
 )
@@ -48,8 +39,9 @@ def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], bui
         as_of=run.as_of,
         built_at=built_at,
         rows=pq.ParquetFile(run.file(PREDICTIONS)).metadata.num_rows,
-        threshold=table.decision.threshold,
-        columns=keys + _PREDICTION_COLUMNS + trained.features,
+        threshold=table.decision.threshold if isinstance(table.task, Binary) else None,
+        columns=(*keys, _KEY, *prediction_columns(table.task), *_STAMPS, *trained.features),
+        task=table.task,
         training=trained.training,
         gates=gates,
         reason=run.reason,

@@ -19,7 +19,7 @@ from os.path import abspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch_scoring import domain
+from batch_scoring import domain, tasks
 from batch_scoring.domain import EXPLANATIONS, FEATURES, PREDICTIONS, Manifest, Release, VersionId
 from batch_scoring.store.index import feature_columns
 from batch_scoring.store.layout import version_folder, versions_folder
@@ -45,22 +45,15 @@ SELECT * FROM ({source}) WHERE version = (
 """
 _COMMENTS = {
     "key": "canonical key: percent-encoded parts joined by /",
-    "score": "predicted probability of the label",
-    "decision": "what the score says at the threshold",
-    "threshold": "scores at or above it decide for yes",
-    "rank": "1 is the highest score of the version",
-    "margin": "the score in log-odds; base value and contributions add up to it",
-    "reasons": "the features that moved the score most, largest first, in words",
-    "base_value": "margin of a row that nothing is known about, log-odds",
+    "base_value": "margin of a row that nothing is known about",
     "as_of": "the moment the version speaks for",
     "version": "table version that the row belongs to",
 }
 _VIEWS = {
     PREDICTIONS: ("", "live predictions"),
-    EXPLANATIONS: ("_explanations", "contribution of every feature to every live prediction, log-odds"),
+    EXPLANATIONS: ("_explanations", "contribution of every feature to every live prediction"),
     FEATURES: ("_features", "features as served to every live prediction"),
 }
-_PREDICTION_NAMES = ("score", "decision", "threshold", "rank", "margin", "reasons")
 
 
 def write_catalog(path: Path, root: Path, release: Release) -> None:
@@ -196,10 +189,12 @@ def column_comments(manifest: Manifest, name: str) -> Iterator[tuple[str, str]]:
         yield key.name, declared.get(key.name, key.description)
     match name:
         case domain.PREDICTIONS:
-            yield from ((column, declared.get(column, _COMMENTS[column])) for column in _PREDICTION_NAMES)
+            common = tasks.prediction_columns(manifest.draft.task)
+            yield from ((column.name, declared.get(column.name, column.description)) for column in common)
         case domain.EXPLANATIONS:
-            yield "base_value", _COMMENTS["base_value"]
-            yield from ((column.name, f"contribution of {column.name} in log-odds: {column.description}") for column in features)
+            unit = tasks.unit(manifest.draft.task)
+            yield "base_value", f"{_COMMENTS['base_value']}, {unit}"
+            yield from ((column.name, f"contribution of {column.name} in {unit}: {column.description}") for column in features)
         case _:
             yield from ((column.name, column.description) for column in features)
     for column in ("as_of", "version"):

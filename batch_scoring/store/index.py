@@ -2,8 +2,8 @@
 
 ``lookup.mdb`` holds the final JSON of every entity, so a lookup copies bytes and nothing else. ``explanations.mdb``
 holds one compact MessagePack record per entity, ``[score, margin, base value, [feature values], contributions]``, where
-contributions are little-endian float32 in the order of the manifest's feature columns; :func:`render_explanation` turns
-it into JSON when somebody asks.
+contributions are little-endian float32 in the order of the manifest's feature columns, and for a table of classes the
+class that is explained comes last; :func:`render_explanation` turns it into JSON when somebody asks.
 """
 
 from __future__ import annotations
@@ -112,26 +112,33 @@ class Packer:
         self._encode = msgspec.msgpack.Encoder().encode
 
     def pack(
-        self, score: float, margin: float, base: float, values: tuple[Value, ...], contributions: tuple[float, ...]
+        self,
+        score: float,
+        margin: float,
+        base: float,
+        values: tuple[Value, ...],
+        contributions: tuple[float, ...],
+        decision: str | None = None,
     ) -> bytes:
-        """One record. ``contributions`` has as many numbers as there are features."""
-        return self._encode((score, margin, base, values, self._contributions.pack(*contributions)))
+        """One record. ``contributions`` has as many numbers as there are features; ``decision``: the class explained, if any."""
+        record = (score, margin, base, values, self._contributions.pack(*contributions))
+        return self._encode(record if decision is None else (*record, decision))
 
 
-def _unpack(record: bytes) -> tuple[float, float, float, tuple[Value, ...], tuple[float, ...]]:
-    score, margin, base, values, packed = msgspec.msgpack.decode(record)
-    return score, margin, base, values, struct.unpack(f"<{len(values)}f", packed)
+def _unpack(record: bytes) -> tuple[float, float, float, tuple[Value, ...], tuple[float, ...], str | None]:
+    score, margin, base, values, packed, *decision = msgspec.msgpack.decode(record)
+    return score, margin, base, values, struct.unpack(f"<{len(values)}f", packed), decision[0] if decision else None
 
 
 def render_explanation(manifest: Manifest, key: str, record: bytes) -> bytes:
     """The JSON of one explanation.
 
     ``{"table", "key", "version", "as_of", "score", "margin", "base_value", "contributions": [{"feature",
-    "description", "value", "contribution"}]}``; contributions are in log-odds, largest effect first, and with
-    ``base_value`` they add up to ``margin``.
+    "description", "value", "contribution"}]}``; contributions are in the unit of the table's margins, largest effect first,
+    and with ``base_value`` they add up to ``margin``. Of a table of classes, ``"decision"`` says which one is explained.
     """
     draft = manifest.draft
-    score, margin, base, values, contributions = _unpack(record)
+    score, margin, base, values, contributions, decision = _unpack(record)
     features = feature_columns(draft.columns)
     ranked = sorted(range(len(features)), key=lambda n: (-abs(contributions[n]), n))
     return msgspec.json.encode(
@@ -141,6 +148,7 @@ def render_explanation(manifest: Manifest, key: str, record: bytes) -> bytes:
             "version": manifest.version,
             "as_of": draft.as_of,
             "score": score,
+            **({} if decision is None else {"decision": decision}),
             "margin": margin,
             "base_value": base,
             "contributions": [

@@ -82,8 +82,8 @@ class TableFacts:
 
     @property
     def alike(self) -> bool:
-        """Every version folder is whole and has the same keys, so one pattern can read them all."""
-        return len(self.whole) == self.folders and len({manifest.draft.entity.keys for manifest in self.whole}) == 1
+        """Every version folder is whole and has the same columns, so one pattern can read them all."""
+        return len(self.whole) == self.folders and len({(each.draft.entity.keys, each.draft.task) for each in self.whole}) == 1
 
     def without(self, damaged: frozenset[VersionId]) -> TableFacts:
         """The same, with some versions counted as damaged."""

@@ -12,24 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_scoring.codec import to_json
-from batch_scoring.declare import Entity, Key
+from batch_scoring.declare import Classes, Entity, Key
 from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Draft, Staged, VersionId
 from batch_scoring.errors import StoreCorrupt
 from batch_scoring.store.index import LONGEST_PLAIN_KEY, Packer, feature_columns, index_key
 from batch_scoring.store.sql import ident, literal, path_text, text
 from batch_scoring.store.tombstones import Tombstones
+from batch_scoring.tasks import prediction_columns
 
 if TYPE_CHECKING:
     import duckdb
 
-PREDICTION_COLUMNS = {
-    "score": "DOUBLE",
-    "decision": "VARCHAR",
-    "threshold": "DOUBLE",
-    "rank": "BIGINT",
-    "margin": "DOUBLE",
-    "reasons": 'STRUCT(feature VARCHAR, "value" VARCHAR, contribution DOUBLE, "text" VARCHAR)[]',
-}
 ADDED = ("key", "as_of", "version")
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 _PLAIN = {*_INTEGERS, "VARCHAR", "DOUBLE", "FLOAT", "BOOLEAN"}
@@ -98,7 +91,12 @@ def shape_of(con: duckdb.DuckDBPyConnection, staged: Staged, version: VersionId,
     types = {name: _types(con, staged, name) for name in (PREDICTIONS, EXPLANATIONS, FEATURES)}
     if not (staged.folder / MODEL).is_file():
         raise _misfit(draft, MODEL, "a file", "none")
-    wanted = {PREDICTIONS: tuple(PREDICTION_COLUMNS), EXPLANATIONS: ("base_value", *features), FEATURES: features}
+    predicted = prediction_columns(draft.task)
+    wanted = {
+        PREDICTIONS: tuple(column.name for column in predicted),
+        EXPLANATIONS: ("base_value", *features),
+        FEATURES: features,
+    }
     for name, columns in wanted.items():
         _require_columns(draft, name, types[name], columns)
     named = tuple(f"{key_value(key)} AS {ident(key.name)}" for key in draft.entity.keys)
@@ -108,7 +106,7 @@ def shape_of(con: duckdb.DuckDBPyConnection, staged: Staged, version: VersionId,
         version=version,
         key=canonical_key(draft.entity),
         columns={
-            PREDICTIONS: (*named, *(f"{ident(name)}::{kind} AS {ident(name)}" for name, kind in PREDICTION_COLUMNS.items())),
+            PREDICTIONS: (*named, *(f"{ident(each.name)}::{each.type} AS {ident(each.name)}" for each in predicted)),
             EXPLANATIONS: (
                 *named,
                 "base_value::DOUBLE AS base_value",
@@ -214,16 +212,27 @@ def prediction_rows(con: duckdb.DuckDBPyConnection, shape: Shape, folder: Path, 
             f"'key': {{{key}}}",
             f"'version': {shape.version}",
             f"'as_of': {text(to_json(draft.as_of).decode().strip(chr(34)))}",
-            *(f"'{name}': CASE WHEN isfinite({name}) THEN {name} END" for name in ("score",)),
-            "'decision': decision",
-            "'threshold': threshold",
-            "'rank': rank",
-            "'reasons': coalesce(reasons, [])",
+            *(
+                f"'{column.name}': {_answered(column.name)}"
+                for column in prediction_columns(draft.task)
+                if column.name != "margin"
+            ),
         )
     )
     query = f"SELECT key, encode(CAST(to_json({{{answer}}}) AS VARCHAR)) FROM read_parquet({path_text(folder / PREDICTIONS)})"  # noqa: S608
     for found, value in _stream(con, query + _only(long, "key")):
         yield index_key(found), value
+
+
+def _answered(column: str) -> str:
+    """SQL expression of a prediction's column in its answer; JSON has no number that is not finite."""
+    match column:
+        case "score" | "probabilities":
+            return f"CASE WHEN isfinite(score) THEN {column} END"
+        case "reasons":
+            return "coalesce(reasons, [])"
+        case _:
+            return column
 
 
 def explanation_rows(con: duckdb.DuckDBPyConnection, shape: Shape, folder: Path, *, long: bool) -> Iterator[tuple[bytes, bytes]]:
@@ -234,17 +243,18 @@ def explanation_rows(con: duckdb.DuckDBPyConnection, shape: Shape, folder: Path,
     """
     features = tuple(column.name for column in feature_columns(shape.draft.columns))
     packer = Packer(len(features))
+    decision = "p.decision" if isinstance(shape.draft.task, Classes) else "NULL"
     columns = ", ".join(
-        ("p.key", "p.score", "p.margin", "e.base_value", *shape.values, *(f"e.{ident(name)}" for name in features))
+        ("p.key", decision, "p.score", "p.margin", "e.base_value", *shape.values, *(f"e.{ident(name)}" for name in features))
     )
     query = f"SELECT {columns} FROM {_together(folder)}"  # noqa: S608
-    first = 4 + len(features)
+    first = 5 + len(features)
     for row in _stream(con, query + _only(long, "p.key")):
-        key, score, margin, base = row[:4]
+        key, explained, score, margin, base = row[:5]
         contributions = row[first:]
         if base is None or None in contributions:
             raise _misfit(shape.draft, EXPLANATIONS, "a number for every contribution", f"null for '{key}'")
-        yield index_key(key), packer.pack(score, margin, base, row[4:first], contributions)
+        yield index_key(key), packer.pack(score, margin, base, row[5:first], contributions, explained)
 
 
 def _together(folder: Path) -> str:
