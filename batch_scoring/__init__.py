@@ -41,6 +41,7 @@ from batch_scoring.gates import (
     UniqueKeys,
     ValidScores,
 )
+from batch_scoring.search_plan import SearchPlan, Space
 
 __all__ = [
     "AlternatingMonths",
@@ -74,6 +75,8 @@ __all__ = [
     "Sampled",
     "Schedule",
     "ScoreShift",
+    "SearchPlan",
+    "Space",
     "TableName",
     "UniqueKeys",
     "ValidScores",

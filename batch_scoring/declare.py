@@ -18,6 +18,7 @@ import msgspec
 
 from batch_scoring.errors import DeclarationError
 from batch_scoring.gates import Gate, default_gates
+from batch_scoring.search_plan import SearchPlan
 
 TableName = NewType("TableName", str)
 
@@ -434,7 +435,9 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """XGBoost parameters that are not searched. ``seed`` and the parameters fix the model, byte for byte.
+    """XGBoost parameters to begin with, kept unless the search finds better ones beyond noise.
+
+    ``seed`` and the parameters fix the model, byte for byte.
 
     Attributes:
         rounds: number of trees.
@@ -592,6 +595,7 @@ class PredictionTable:
     holdout: HoldOutPolicy = field(default_factory=HoldOut)
     baseline: Baseline = field(default_factory=Baseline)
     model: Model = field(default_factory=Model)
+    search: SearchPlan = field(default_factory=SearchPlan)
     decision: Decision = field(default_factory=Decision)
     segments: tuple[str, ...] = ()
     positional: tuple[Positional, ...] = ()

@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NewType
 
-from batch_scoring.declare import Binary, Entity, Schedule, TableName, Task, Window
+from batch_scoring.declare import Binary, Entity, Model, Schedule, TableName, Task, Window
 from batch_scoring.gates import GateResult
+from batch_scoring.search_plan import Mode
 
 VersionId = NewType("VersionId", int)
 """Counts the versions of one table from 1; the folder name is the same number with six digits."""
@@ -66,6 +67,36 @@ class WindowScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindowVerdict:
+    """A window under the declared model, over all search blocks.
+
+    Attributes:
+        mean, spread: of its losses over the blocks; the spread is a standard deviation, 0 with one block.
+        excess, error: mean paired excess over the best window, and its standard error.
+        ties: the excess is no more than noise.
+    """
+
+    window: Window
+    mean: float
+    spread: float
+    excess: float
+    error: float
+    ties: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A recipe that the search tried. ``losses``: per block, newest first; fewer than all when it was ``pruned``."""
+
+    window: Window
+    mode: Mode
+    model: Model
+    losses: tuple[float, ...]
+    pruned: bool
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HoldOutScore:
     """One competitor on the final hold-out.
 
@@ -88,6 +119,10 @@ class Training:
         window: the chosen one. train_from, train_to: event times (as-of moments) of its first and last training row.
         cutoff: labels known by this moment were used. holdout: every competitor on the same out-of-time rows.
         params: XGBoost parameters as passed. training_set: name (hash) of the examples.
+        rounds: trees in the model. mode: how they came to be. base: version of the live model that a warm start or a
+            refresh went on from, 0 if it has none.
+        verdict: why this window and this model, in words. verdicts: every window. trials: everything that was tried.
+        plan: hash of what is declared about the search.
     """
 
     window: Window
@@ -100,6 +135,12 @@ class Training:
     windows: tuple[WindowScore, ...]
     holdout: tuple[HoldOutScore, ...]
     training_set: str = ""
+    mode: Mode = "scratch"
+    base: int = 0
+    verdict: str = ""
+    verdicts: tuple[WindowVerdict, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    plan: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
