@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_scoring import tasks
@@ -41,6 +42,7 @@ def gather(run: Run, training: Training) -> Evidence:
         baseline_loss=losses[BASELINE],
         live_loss=losses.get(LIVE),
         live_note=notes.get(LIVE, ""),
+        label_age=(run.as_of - training.train_to - run.table.label.matures_after) / timedelta(days=1),
         score_psi=None if live is None else population_stability(live, np.asarray(scores.drop_nulls().to_numpy())),
     )
 

@@ -3,90 +3,302 @@
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import assert_never
 
+from batch_scoring.errors import DeclarationError
+from batch_scoring.gates.bounds import lower_bound, upper_bound
 from batch_scoring.gates.declared import (
+    INTEGRITY,
     BeatsBaseline,
+    BiggestMovers,
+    Calibrated,
     ContributionsSum,
+    FairGroups,
+    FeatureCoverage,
+    FeatureRange,
     Gate,
+    ImportanceJump,
+    MetricLimit,
     NotWorseThanLive,
+    PopulationChange,
     RowCount,
+    ScoreDistance,
     ScoreShift,
+    SegmentsHold,
+    Severity,
+    Staleness,
+    SuspiciouslyGood,
+    Tunable,
     UniqueKeys,
     ValidScores,
+    gate_name,
 )
-from batch_scoring.gates.evidence import Evidence, GateResult
+from batch_scoring.gates.evidence import Evidence, GateResult, Group, Segment, Waiver
 
 
-def judge(evidence: Evidence, gates: tuple[Gate, ...]) -> tuple[GateResult, ...]:
-    """Judge a run: the declared gates in their order, then any integrity gate that was not declared."""
-    return tuple(_judge_one(evidence, gate) for gate in _with_integrity(gates))
+def judge(evidence: Evidence, gates: tuple[Gate, ...], waivers: tuple[Waiver, ...] = ()) -> tuple[GateResult, ...]:
+    """Judge a run: the declared gates in their order, then any integrity gate that was not declared.
+
+    Args:
+        waivers: gates whose failure shall not stop the publish; a gate that passes needs none and records none.
+
+    Raises:
+        DeclarationError: a waiver names no gate of these, or one of integrity.
+    """
+    judged = _with_integrity(gates)
+    reasons = _reasons(judged, waivers)
+    results = (replace(_judge_one(evidence, gate), severity=_severity(gate)) for gate in judged)
+    return tuple(result if result.passed else replace(result, waived=reasons.get(result.gate, "")) for result in results)
 
 
 def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:
     """The names of the results that :func:`judge` will give for these gates, in order."""
-    return tuple(_name(gate) for gate in _with_integrity(gates))
+    return tuple(gate_name(gate) for gate in _with_integrity(gates))
+
+
+def gate_severities(gates: tuple[Gate, ...]) -> Mapping[str, Severity]:
+    """``error`` or ``warn`` per name of :func:`gate_names`, in the same order."""
+    return {gate_name(gate): _severity(gate) for gate in _with_integrity(gates)}
 
 
 def _with_integrity(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
     declared = {type(gate) for gate in gates}
-    integrity: tuple[Gate, ...] = (RowCount(), UniqueKeys(), ValidScores(), ContributionsSum())
-    return gates + tuple(gate for gate in integrity if type(gate) not in declared)
+    return gates + tuple(gate for gate in INTEGRITY if type(gate) not in declared)
 
 
-def _name(gate: Gate) -> str:
-    """``BeatsBaseline`` is reported as ``beats_baseline``."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(gate).__name__).lower()
+def _severity(gate: Gate) -> Severity:
+    return gate.severity if isinstance(gate, Tunable) else "error"
 
 
-def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:
+def _reasons(gates: tuple[Gate, ...], waivers: tuple[Waiver, ...]) -> dict[str, str]:
+    can_be = [gate_name(gate) for gate in gates if isinstance(gate, Tunable)]
+    for waiver in waivers:
+        if waiver.gate not in can_be:
+            raise DeclarationError(
+                f"waiver of '{waiver.gate}'",
+                expected=f"one of {', '.join(can_be) or 'none'}",
+                found="a gate of integrity" if waiver.gate in gate_names(gates) else "no such gate of this table",
+                fix="A table that fails integrity is broken and cannot be published; mend it.",
+            )
+    return {waiver.gate: waiver.reason for waiver in waivers}
+
+
+def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:  # noqa: PLR0912  # a case per gate
+    name = gate_name(gate)
     match gate:
         case RowCount():
             wrong = (evidence.rows - evidence.matched - evidence.duplicates) + (evidence.population - evidence.matched)
-            return _at_most(_name(gate), wrong, 0, f"{evidence.rows} rows for a population of {evidence.population}")
+            return _at_most(name, wrong, 0, f"{evidence.rows} rows for a population of {evidence.population}")
         case UniqueKeys():
-            return _at_most(_name(gate), evidence.duplicates, 0, f"{evidence.duplicates} rows repeat a key")
+            return _at_most(name, evidence.duplicates, 0, f"{evidence.duplicates} rows repeat a key")
         case ValidScores():
-            bad = evidence.invalid_scores
-            return _at_most(_name(gate), bad, 0, f"{bad} scores are null or outside [0, 1]")
+            return _at_most(name, evidence.invalid_scores, 0, f"{evidence.invalid_scores} scores are null or impossible")
         case ContributionsSum(tolerance=tolerance):
             error = evidence.contributions_error
-            return _at_most(_name(gate), error, tolerance, f"contributions miss the margin by at most {error:.2g}")
-        case BeatsBaseline(margin=margin):
-            gain = evidence.baseline_loss - evidence.loss
-            losses = f"log-loss {evidence.loss:.4f} against the baseline's {evidence.baseline_loss:.4f}"
-            return _more_than(_name(gate), gain, margin, losses)
-        case NotWorseThanLive(margin=margin):
-            if evidence.live_loss is None:
-                return _nothing_live(_name(gate), margin)
-            how = f" ({evidence.live_note})" if evidence.live_note else ""
-            losses = f"log-loss {evidence.loss:.4f} against the live version's {evidence.live_loss:.4f}{how}"
-            return _at_most(_name(gate), evidence.loss - evidence.live_loss, margin, losses)
-        case ScoreShift(max_psi=max_psi):
-            if evidence.score_psi is None:
-                return _nothing_live(_name(gate), max_psi)
-            shift = f"scores moved by a PSI of {evidence.score_psi:.3f} from the live ones"
-            return _at_most(_name(gate), evidence.score_psi, max_psi, shift)
+            return _at_most(name, error, tolerance, f"contributions miss the margin by at most {error:.2g}")
+        case BeatsBaseline():
+            return _judge_gain(name, evidence, gate)
+        case NotWorseThanLive():
+            return _judge_excess(name, evidence, gate)
+        case SegmentsHold():
+            return _judge_segments(name, evidence, gate)
+        case FairGroups():
+            return _judge_groups(name, evidence, gate)
+        case Calibrated(max_error=limit):
+            return _judge_calibration(name, evidence, limit)
+        case MetricLimit():
+            return _judge_metric(name, evidence, gate)
+        case SuspiciouslyGood(max_skill=limit):
+            skill = 1 - evidence.loss / evidence.baseline_loss if evidence.baseline_loss else 0.0
+            return _at_most(name, skill, limit, f"the contender takes away {skill:.0%} of the best baseline's loss")
+        case ImportanceJump(max_rise=limit):
+            return _judge_importance(name, evidence, limit)
+        case ScoreShift(max_psi=limit):
+            psi = evidence.score_psi
+            return (
+                _nothing_live(name, limit)
+                if psi is None
+                else _at_most(name, psi, limit, f"scores moved by a PSI of {psi:.3f} from the live ones")
+            )
+        case ScoreDistance(max_deviations=limit):
+            far = evidence.score_distance
+            return (
+                _nothing_live(name, limit)
+                if far is None
+                else _at_most(name, far, limit, f"scores lie {far:.2f} standard deviations from the live ones")
+            )
+        case BiggestMovers():
+            return _judge_movers(name, evidence, gate)
+        case PopulationChange(max_change=limit):
+            return _judge_population(name, evidence, limit)
+        case FeatureCoverage(max_rise=limit):
+            return _worst_feature(
+                name, evidence.new_nulls, limit, "is null {value:.0%} more often than in the newest training rows"
+            )
+        case FeatureRange(max_share=limit):
+            return _worst_feature(name, evidence.out_of_range, limit, "lies far outside what training saw in {value:.1%} of rows")
+        case Staleness(max_age=most):
+            age = math.nan if evidence.label_age is None else evidence.label_age
+            return _at_most(
+                name, age, most.total_seconds() / 86_400, f"the newest label is {age:.1f} days older than it has to be"
+            )
         case _:
             assert_never(gate)
 
 
+def _judge_gain(name: str, evidence: Evidence, gate: BeatsBaseline) -> GateResult:
+    gain = evidence.gain
+    bare = evidence.baseline_loss - evidence.loss
+    bound = bare if gain is None else upper_bound(gain, gate.confidence)
+    limit = gate.margin * evidence.baseline_loss
+    passed = math.isfinite(bound) and bound > limit
+    which = f"the best baseline's ({evidence.baseline})" if evidence.baseline else "the baseline's"
+    could = "" if gain is None or gate.confidence == 0.5 else f", at most {bound:.4f} at {gate.confidence:.0%} confidence"
+    message = (
+        f"mean loss {evidence.loss:.4f} against {which} {evidence.baseline_loss:.4f}: a gain of {bare:.4f}{could}; "
+        f"{'more' if passed else 'not more'} than the required {limit:.4g}."
+    )
+    return GateResult(gate=name, passed=passed, observed=_finite(bound), limit=limit, message=message)
+
+
+def _judge_excess(name: str, evidence: Evidence, gate: NotWorseThanLive) -> GateResult:
+    if evidence.live_loss is None:
+        return _nothing_live(name, gate.margin)
+    bare = evidence.loss - evidence.live_loss
+    bound = bare if evidence.excess is None else lower_bound(evidence.excess, gate.confidence)
+    how = f" ({evidence.live_note})" if evidence.live_note else ""
+    sure = (
+        "" if evidence.excess is None or gate.confidence == 0.5 else f", at least {bound:.4f} at {gate.confidence:.0%} confidence"
+    )
+    seen = f"mean loss {evidence.loss:.4f} against the live version's {evidence.live_loss:.4f}{how}: {bare:+.4f}{sure}"
+    return _at_most(name, bound, gate.margin * evidence.live_loss, seen)
+
+
+def _judge_segments(name: str, evidence: Evidence, gate: SegmentsHold) -> GateResult:
+    large = [segment for segment in evidence.segments if segment.rows >= gate.min_rows]
+    if not large:
+        return _passed(name, gate.margin, f"no segment has {gate.min_rows} rows on the hold-out")
+    confidence = 1 - (1 - gate.confidence) / len(large)
+
+    def harm(segment: Segment) -> float:
+        return lower_bound(segment.excess, confidence) / segment.reference if segment.reference else 0.0
+
+    worst = max(large, key=harm)
+    seen = (
+        f"worst of {len(large)} comparisons: {worst.column} = {worst.value}, {worst.rows} rows, mean loss "
+        f"{worst.reference + worst.excess.mean:.4f} against the {worst.against} forecast's {worst.reference:.4f}; "
+        f"surely worse by {harm(worst):.1%}"
+    )
+    return _at_most(name, harm(worst), gate.margin, seen)
+
+
+def _judge_groups(name: str, evidence: Evidence, gate: FairGroups) -> GateResult:
+    worst, seen = 0.0, f"no two groups of {gate.min_rows} rows or more to compare"
+    for column in gate.by:
+        rates = {
+            group.value: rate
+            for group in evidence.groups
+            if group.column == column and group.rows >= gate.min_rows and (rate := _measure(group, gate)) is not None
+        }
+        if len(rates) < 2:
+            continue
+        low, high = min(rates, key=lambda value: rates[value]), max(rates, key=lambda value: rates[value])
+        if rates[high] - rates[low] >= worst:
+            worst = rates[high] - rates[low]
+            seen = f"{gate.measure} is {rates[low]:.3f} for {column} = {low} and {rates[high]:.3f} for {column} = {high}"
+    return _at_most(name, worst, gate.most, seen)
+
+
+def _measure(group: Group, gate: FairGroups) -> float | None:
+    match gate.measure:
+        case "selection_rate":
+            return group.selection_rate
+        case "recall":
+            return group.recall
+        case "precision":
+            return group.precision
+        case "false_positive_rate":
+            return group.false_positive_rate
+        case "loss":
+            return group.loss
+        case _:
+            assert_never(gate.measure)
+
+
+def _judge_calibration(name: str, evidence: Evidence, limit: float) -> GateResult:
+    found = {metric.name: metric for metric in evidence.metrics}.get("ece")
+    if found is None or found.value is None:
+        return _passed(name, limit, "not a table of probabilities")
+    bound = found.value if found.low is None else found.low
+    seen = f"scores miss what happened by {found.value:.3f} on average (at least {bound:.3f} at 95% confidence)"
+    return _at_most(name, bound, limit, seen)
+
+
+def _judge_metric(name: str, evidence: Evidence, gate: MetricLimit) -> GateResult:
+    found = {metric.name: metric.value for metric in evidence.metrics}.get(gate.metric)
+    limit = gate.at_most if gate.at_most is not None else gate.at_least
+    assert limit is not None
+    if found is None:
+        known = ", ".join(metric.name for metric in evidence.metrics)
+        message = f"'{gate.metric}' could not be measured; there are {known or 'no metrics'}."
+        return GateResult(gate=name, passed=False, observed=None, limit=limit, message=message)
+    passed = found <= limit if gate.at_most is not None else found >= limit
+    bound = "at most" if gate.at_most is not None else "at least"
+    message = f"{gate.metric} is {found:.4f} on the hold-out; {bound} {limit:g} is asked."
+    return GateResult(gate=name, passed=passed, observed=_finite(found), limit=limit, message=message)
+
+
+def _judge_importance(name: str, evidence: Evidence, limit: float) -> GateResult:
+    if not evidence.importance:
+        return _passed(name, limit, "no contributions to look at")
+    equal = 1 / len(evidence.importance)
+    before = {feature: evidence.live_importance.get(feature, equal) for feature in evidence.importance}
+    worst = max(evidence.importance, key=lambda feature: evidence.importance[feature] - before[feature])
+    rise = evidence.importance[worst] - before[worst]
+    seen = f"'{worst}' makes {evidence.importance[worst]:.0%} of all contributions, after {before[worst]:.0%}"
+    return _at_most(name, rise, limit, seen)
+
+
+def _judge_movers(name: str, evidence: Evidence, gate: BiggestMovers) -> GateResult:
+    if not evidence.rank_moves:
+        return _nothing_live(name, gate.max_jump)
+    place = (len(evidence.rank_moves) - 1) * max(0.0, 1 - gate.share)
+    below = int(place)
+    above = min(below + 1, len(evidence.rank_moves) - 1)
+    moves = evidence.rank_moves
+    moved = moves[below] + (moves[above] - moves[below]) * (place - below)
+    seen = f"the {gate.share:.0%} that moved most changed place by {moved:.0%} of the table or more"
+    return _at_most(name, moved, gate.max_jump, seen)
+
+
+def _judge_population(name: str, evidence: Evidence, limit: float) -> GateResult:
+    if not evidence.live_rows:
+        return _nothing_live(name, limit)
+    change = abs(math.log(evidence.rows / evidence.live_rows)) if evidence.rows else math.inf
+    return _at_most(name, change, limit, f"{evidence.rows} rows after {evidence.live_rows} in the live version")
+
+
+def _worst_feature(name: str, features: Mapping[str, float], limit: float, words: str) -> GateResult:
+    if not features:
+        return _passed(name, limit, "no feature to look at")
+    worst = max(features, key=lambda feature: features[feature])
+    return _at_most(name, features[worst], limit, f"'{worst}' {words.format(value=features[worst])}")
+
+
 def _at_most(gate: str, observed: float, limit: float, seen: str) -> GateResult:
     passed = math.isfinite(observed) and observed <= limit
-    message = f"{seen}; {'within' if passed else 'beyond'} the limit of {limit:g}."
+    message = f"{seen}; {'within' if passed else 'beyond'} the limit of {limit:.4g}."
     return GateResult(gate=gate, passed=passed, observed=_finite(observed), limit=float(limit), message=message)
 
 
-def _more_than(gate: str, observed: float, limit: float, seen: str) -> GateResult:
-    passed = math.isfinite(observed) and observed > limit
-    message = f"{seen}: a gain of {observed:.4f}, {'more' if passed else 'not more'} than the required {limit:g}."
-    return GateResult(gate=gate, passed=passed, observed=_finite(observed), limit=float(limit), message=message)
+def _passed(gate: str, limit: float, seen: str) -> GateResult:
+    return GateResult(gate=gate, passed=True, observed=0.0, limit=float(limit), message=f"{seen}; passed.")
 
 
 def _nothing_live(gate: str, limit: float) -> GateResult:
-    message = "nothing is live that it could be compared with; passed."
-    return GateResult(gate=gate, passed=True, observed=0.0, limit=float(limit), message=message)
+    return _passed(gate, limit, "nothing is live that it could be compared with")
 
 
 def _finite(observed: float) -> float | None:
