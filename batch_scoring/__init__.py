@@ -3,6 +3,7 @@
 What a user needs to declare a prediction table is exported here; importing it costs nothing but the standard library and msgspec.
 """
 
+from batch_scoring.data_checks import Compare, Limit
 from batch_scoring.declare import (
     AlternatingMonths,
     Baseline,
@@ -49,6 +50,7 @@ __all__ = [
     "BeatsBaseline",
     "Binary",
     "Classes",
+    "Compare",
     "ContributionsSum",
     "Csv",
     "Dataset",
@@ -62,6 +64,7 @@ __all__ = [
     "Key",
     "Label",
     "LandedFile",
+    "Limit",
     "Lines",
     "Model",
     "NotWorseThanLive",

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from batch_scoring.data_checks import Compare, Limit
 from batch_scoring.errors import DeclarationError
 from batch_scoring.gates import Gate, default_gates
 from batch_scoring.search_plan import SearchPlan
@@ -125,6 +126,8 @@ class RawFile:
 
     Attributes:
         checks: name of the pandera (polars) schema in the product's ``checks.py``.
+        limits: where a data check shall be stricter, more lenient or silent; the rest keep their defaults.
+        compare: which earlier deliveries it is compared with.
     """
 
     name: str
@@ -132,6 +135,8 @@ class RawFile:
     format: Csv | Lines
     checks: str
     description: str = ""
+    limits: tuple[Limit, ...] = ()
+    compare: Compare = field(default_factory=Compare)
 
     def __post_init__(self) -> None:
         _require_name("RawFile.name", self.name)
