@@ -131,8 +131,13 @@ class TableDetail(Answer, frozen=True, kw_only=True):
     keys: tuple[KeyPart, ...]
     schedule: Schedule
     next_expected: Annotated[Moment | None, Meta(description="The as-of of the next scheduled version; null while none is live.")]
+    task: Annotated[Literal["binary", "multiclass", "regression"], Meta(description="What kind of answer a prediction is.")]
+    classes: Annotated[tuple[str, ...], Meta(description="Of a multiclass table, in the order of its probabilities; else empty.")]
+    unit: Annotated[str, Meta(description="Of margins, base values and contributions.", examples=["log-odds"])]
+    metric: Annotated[str, Meta(description="What `loss` is; lower is better.", examples=["log-loss"])]
     threshold: Annotated[
-        float | None, Meta(description="A score at or above it is decided as the positive outcome; null where no yes or no is asked.")
+        float | None,
+        Meta(description="A score at or above it is decided as the positive outcome; null where no yes or no is asked."),
     ]
     columns: tuple[Column, ...]
     live: Version | None
@@ -158,7 +163,7 @@ class Reason(Answer, frozen=True, kw_only=True):
 
     feature: str
     value: Annotated[str | None, Meta(description="The value served, as text.")]
-    contribution: Annotated[float, Meta(description="Log-odds; positive raises the score.")]
+    contribution: Annotated[float, Meta(description="To the margin, in the table's `unit`; positive raises it.")]
     text: Annotated[str, Meta(description="The reason as a sentence.")]
 
 
@@ -182,11 +187,37 @@ class Contribution(Answer, frozen=True, kw_only=True):
     feature: str
     description: str
     value: str | float | bool | None
-    contribution: Annotated[float, Meta(description="Log-odds; positive raises the score.")]
+    contribution: Annotated[float, Meta(description="To the margin, in the table's `unit`; positive raises it.")]
+
+
+class ClassPrediction(Answer, frozen=True, kw_only=True):
+    """One entity's prediction of a multiclass table, as it was stored when the version was built."""
+
+    table: str
+    key: Annotated[dict[str, str | int], Meta(description="The join keys.", examples=[{"carrier": "UA", "flight": 15}])]
+    version: int
+    as_of: Moment
+    score: Annotated[float | None, Meta(description="Probability of the class decided for, 0 to 1.")]
+    decision: Annotated[str, Meta(description="The likeliest class.")]
+    probabilities: Annotated[dict[str, float] | None, Meta(description="Of every class, in declared order; they add up to 1.")]
+    rank: Annotated[int, Meta(description="1 is the highest score of the version.")]
+    reasons: Annotated[tuple[Reason, ...], Meta(description="For the class decided for, largest effect first.")]
+
+
+class NumberPrediction(Answer, frozen=True, kw_only=True):
+    """One entity's prediction of a regression table, as it was stored when the version was built."""
+
+    table: str
+    key: Annotated[dict[str, str | int], Meta(description="The join keys.", examples=[{"carrier": "UA", "flight": 15}])]
+    version: int
+    as_of: Moment
+    score: Annotated[float | None, Meta(description="The predicted number, in the table's `unit`.")]
+    rank: Annotated[int, Meta(description="1 is the highest number of the version.")]
+    reasons: Annotated[tuple[Reason, ...], Meta(description="Largest effect first.")]
 
 
 class Explanation(Answer, frozen=True, kw_only=True):
-    """Why a score is what it is: `base_value` and all contributions add up to `margin`, the log-odds of `score`."""
+    """Why a score is what it is: `base_value` and all contributions add up to `margin`, the score in the table's `unit`."""
 
     table: str
     key: dict[str, str | int]
@@ -194,6 +225,20 @@ class Explanation(Answer, frozen=True, kw_only=True):
     as_of: Moment
     score: float | None
     margin: float | None
+    base_value: float
+    contributions: Annotated[tuple[Contribution, ...], Meta(description="Every feature, largest effect first.")]
+
+
+class ClassExplanation(Answer, frozen=True, kw_only=True):
+    """Why a class was decided for: `base_value` and all contributions add up to `margin`, which sets it apart from the others."""
+
+    table: str
+    key: dict[str, str | int]
+    version: int
+    as_of: Moment
+    score: float | None
+    decision: Annotated[str, Meta(description="The class that is explained: the likeliest.")]
+    margin: Annotated[float | None, Meta(description="Log of the score less the mean log of all probabilities.")]
     base_value: float
     contributions: Annotated[tuple[Contribution, ...], Meta(description="Every feature, largest effect first.")]
 
@@ -214,6 +259,42 @@ class LookupAnswer(Answer, frozen=True, kw_only=True):
     version: int
     as_of: Moment
     results: tuple[Result, ...]
+
+
+class ClassResult(Answer, frozen=True, kw_only=True, omit_defaults=True):
+    """One key of a batch request to a multiclass table: its prediction, or why there is none, as in `Result`."""
+
+    status: Literal[200, 400, 404]
+    prediction: Annotated[ClassPrediction | None, Meta(description="With status 200.")] = None
+    problem: Annotated[Problem | None, Meta(description="With status 404 or 400.")] = None
+
+
+class NumberResult(Answer, frozen=True, kw_only=True, omit_defaults=True):
+    """One key of a batch request to a regression table: its prediction, or why there is none, as in `Result`."""
+
+    status: Literal[200, 400, 404]
+    prediction: Annotated[NumberPrediction | None, Meta(description="With status 200.")] = None
+    problem: Annotated[Problem | None, Meta(description="With status 404 or 400.")] = None
+
+
+class ClassLookupAnswer(Answer, frozen=True, kw_only=True):
+    """One result per key of the request, in its order, all from one version."""
+
+    table: str
+    release: int
+    version: int
+    as_of: Moment
+    results: tuple[ClassResult, ...]
+
+
+class NumberLookupAnswer(Answer, frozen=True, kw_only=True):
+    """One result per key of the request, in its order, all from one version."""
+
+    table: str
+    release: int
+    version: int
+    as_of: Moment
+    results: tuple[NumberResult, ...]
 
 
 class Alive(Answer, frozen=True, kw_only=True):

@@ -7,14 +7,20 @@ from typing import Any
 
 import msgspec
 
-from batch_scoring.declare import Entity, Key
+from batch_scoring.declare import Classes, Entity, Key
 from batch_scoring.keys import encode_key
 from lookup_api import answers, problems
 
 _AS_OF = datetime(2013, 7, 1, 8, tzinfo=UTC)
 _FEATURE = "leg_late_30d"
 _MEANING = "share of late arrivals of the leg over 30 days"
-_REASON = answers.Reason(feature=_FEATURE, value="0.42", contribution=0.61, text=f"{_MEANING} is 0.42: raises the score")
+
+
+def _reason(effect: str) -> answers.Reason:
+    return answers.Reason(feature=_FEATURE, value="0.42", contribution=0.61, text=f"{_MEANING}: 0.42, {effect}")
+
+
+_REASON = _reason("raises the score")
 
 
 def key_example(key: Key) -> str | int:
@@ -27,8 +33,8 @@ def key_examples(entity: Entity) -> dict[str, str | int]:
     return {key.name: key_example(key) for key in entity.keys}
 
 
-def prediction(table: str, entity: Entity) -> answers.Prediction:
-    """What a single read answers."""
+def binary_prediction(table: str, entity: Entity) -> answers.Prediction:
+    """What a single read of a binary table answers."""
     return answers.Prediction(
         table=table,
         key=key_examples(entity),
@@ -39,6 +45,52 @@ def prediction(table: str, entity: Entity) -> answers.Prediction:
         threshold=0.5,
         rank=31,
         reasons=(_REASON,),
+    )
+
+
+def class_prediction(table: str, entity: Entity, task: Classes) -> answers.ClassPrediction:
+    """What a single read of a multiclass table answers: the first class is by far the likeliest."""
+    rest = round(0.4 / (len(task.names) - 1), 4)
+    first = round(1 - rest * (len(task.names) - 1), 4)
+    return answers.ClassPrediction(
+        table=table,
+        key=key_examples(entity),
+        version=7,
+        as_of=_AS_OF,
+        score=first,
+        decision=task.names[0],
+        probabilities={name: first if name == task.names[0] else rest for name in task.names},
+        rank=31,
+        reasons=(_reason(f"raises the chance of {task.names[0]}"),),
+    )
+
+
+def number_prediction(table: str, entity: Entity) -> answers.NumberPrediction:
+    """What a single read of a regression table answers."""
+    return answers.NumberPrediction(
+        table=table,
+        key=key_examples(entity),
+        version=7,
+        as_of=_AS_OF,
+        score=1.0,
+        rank=31,
+        reasons=(_reason("raises the prediction"),),
+    )
+
+
+def class_explanation(table: str, entity: Entity, task: Classes) -> answers.ClassExplanation:
+    """What an explanation of a class answers; its numbers add up."""
+    plain = explanation(table, entity)
+    return answers.ClassExplanation(
+        table=table,
+        key=plain.key,
+        version=7,
+        as_of=_AS_OF,
+        score=class_prediction(table, entity, task).score,
+        decision=task.names[0],
+        margin=plain.margin,
+        base_value=plain.base_value,
+        contributions=plain.contributions,
     )
 
 
@@ -61,21 +113,14 @@ def explanation(table: str, entity: Entity) -> answers.Explanation:
     )
 
 
-def lookup(table: str, entity: Entity) -> answers.LookupAnswer:
-    """What a batch request with a known and an unknown key answers."""
+def missed(table: str, entity: Entity) -> answers.Problem:
+    """The problem of a key that a batch request asks for in vain."""
     key = encode_key(entity, list(key_examples(entity).values()))
-    missed = answers.Problem(
+    return answers.Problem(
         type=problems.UNKNOWN_KEY.uri,
         title=problems.UNKNOWN_KEY.title,
         status=problems.UNKNOWN_KEY.status,
         detail=f"{entity.name} '{key}' in table '{table}': expected an entity that version 7 was scored for, found none.",
-    )
-    return answers.LookupAnswer(
-        table=table,
-        release=42,
-        version=7,
-        as_of=_AS_OF,
-        results=(answers.Result(status=200, prediction=prediction(table, entity)), answers.Result(status=404, problem=missed)),
     )
 
 

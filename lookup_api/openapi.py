@@ -19,21 +19,12 @@ from lookup_api import answers, examples, problems
 from lookup_api.batch import MOST_KEYS
 from lookup_api.catalog import url_template
 from lookup_api.problems import ProblemType
+from lookup_api.shapes import Shapes, shapes_of
 
 API_VERSION = "1.0"
 
 _SCHEMAS = "#/components/schemas/"
-_SHAPES = (
-    answers.TableList,
-    answers.TableDetail,
-    answers.VersionList,
-    answers.Prediction,
-    answers.Explanation,
-    answers.LookupAnswer,
-    answers.Problem,
-    answers.Alive,
-    answers.Ready,
-)
+_SHAPES = (answers.TableList, answers.TableDetail, answers.VersionList, answers.Problem, answers.Alive, answers.Ready)
 _INTRODUCTION = """\
 Predictions, ready before anyone asks. Every score was computed ahead of time and is read here from an index; a published
 version never changes.
@@ -58,8 +49,9 @@ def openapi_document(snapshot: Snapshot | None) -> bytes:
     """The document for the tables of a release, as JSON; without a release, the paths that every store has."""
     drafts = dict(_drafts(snapshot)) if snapshot is not None else {}
     paths = _catalogue_paths(next(iter(drafts), "flight_delays"))
+    shapes = {table: shapes_of(draft) for table, draft in drafts.items()}
     for table, draft in drafts.items():
-        paths.update(_table_paths(table, draft.entity))
+        paths.update(_table_paths(table, draft.entity, shapes[table]))
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -71,7 +63,7 @@ def openapi_document(snapshot: Snapshot | None) -> bytes:
                 {"name": "health", "description": "For load balancers and orchestrators."},
             ],
             "paths": {**paths, **_health_paths()},
-            "components": _components({table: draft.entity for table, draft in drafts.items()}),
+            "components": _components({table: draft.entity for table, draft in drafts.items()}, shapes.values()),
         }
     )
 
@@ -119,33 +111,33 @@ def _health_paths() -> dict[str, Any]:
     return {"/livez": {"get": alive}, "/readyz": {"get": ready}}
 
 
-def _table_paths(table: str, entity: Entity) -> dict[str, Any]:
+def _table_paths(table: str, entity: Entity, shapes: Shapes) -> dict[str, Any]:
     parameters = [_key_parameter(key) for key in entity.keys]
     missing = (problems.UNKNOWN_KEY, problems.UNKNOWN_TABLE, problems.UNKNOWN_VERSION, problems.BAD_KEY)
     prediction = _operation(
         table,
         f"get_{table}_prediction",
         "The prediction of one entity",
-        answers.Prediction,
+        type(shapes.prediction),
         missing,
-        example=examples.prediction(table, entity),
+        example=shapes.prediction,
     )
     explanation = _operation(
         table,
         f"get_{table}_explanation",
         "Why: every contribution to one score",
-        answers.Explanation,
+        type(shapes.explanation),
         missing,
-        example=examples.explanation(table, entity),
+        example=shapes.explanation,
     )
     return {
         url_template(table, "predictions", entity): {"parameters": parameters, "get": prediction},
-        f"/v1/tables/{table}/predictions:lookup": {"post": _lookup(table, entity)},
+        f"/v1/tables/{table}/predictions:lookup": {"post": _lookup(table, entity, shapes)},
         url_template(table, "explanations", entity): {"parameters": parameters, "get": explanation},
     }
 
 
-def _lookup(table: str, entity: Entity) -> dict[str, Any]:
+def _lookup(table: str, entity: Entity, shapes: Shapes) -> dict[str, Any]:
     refusals = (
         problems.UNKNOWN_TABLE,
         problems.UNKNOWN_VERSION,
@@ -158,9 +150,9 @@ def _lookup(table: str, entity: Entity) -> dict[str, Any]:
         table,
         f"lookup_{table}_predictions",
         summary,
-        answers.LookupAnswer,
+        type(shapes.lookup),
         refusals,
-        example=examples.lookup(table, entity),
+        example=shapes.lookup,
         conditional=False,
     )
     body = {"keys": [examples.key_examples(entity)]}
@@ -227,8 +219,10 @@ def _operation(
     }
 
 
-def _components(entities: dict[str, Entity]) -> dict[str, Any]:
-    _, schemas = msgspec.json.schema_components(_SHAPES, ref_template=_SCHEMAS + "{name}")
+def _components(entities: dict[str, Entity], of_tables: Iterable[Shapes]) -> dict[str, Any]:
+    answered = {type(answer) for each in of_tables for answer in (each.prediction, each.explanation, each.lookup)}
+    shapes = (*_SHAPES, *sorted(answered, key=lambda shape: shape.__name__))
+    _, schemas = msgspec.json.schema_components(shapes, ref_template=_SCHEMAS + "{name}")
     for table, entity in entities.items():
         schemas[_key_name(table)] = _key_schema(entity)
     text = {"type": "string"}
