@@ -118,7 +118,8 @@ class Training:
     Attributes:
         window: the chosen one. train_from, train_to: event times (as-of moments) of its first and last training row.
         cutoff: labels known by this moment were used. holdout: every competitor on the same out-of-time rows.
-        params: XGBoost parameters as passed. training_set: name (hash) of the examples.
+        params: XGBoost parameters as passed. training_set: name (hash of what went in) of the examples.
+        note: why these are not the examples that the table asks for, if so.
         rounds: trees in the model. mode: how they came to be. base: version of the live model that a warm start or a
             refresh went on from, 0 if it has none.
         verdict: why this window and this model, in words. verdicts: every window. trials: everything that was tried.
@@ -135,6 +136,7 @@ class Training:
     windows: tuple[WindowScore, ...]
     holdout: tuple[HoldOutScore, ...]
     training_set: str = ""
+    note: str = ""
     mode: Mode = "scratch"
     base: int = 0
     verdict: str = ""

@@ -12,11 +12,12 @@ from batch_scoring.domain import Manifest, VersionId
 from batch_scoring.errors import GateFailed, NoData, StoreConflict
 from batch_scoring.settings import Settings
 from batch_scoring.store import Reader, Store, history, version_folder, versions
-from pipelines.features import FeatureSource
+from pipelines.features import FeatureSource, retrieved_examples
+from pipelines.features.served import plan_declared
 from pipelines.realised import Realised, join_outcomes, read_examples, score_outcomes
 from pipelines.repository import Product
 from pipelines.run import plan_run
-from pipelines.steps import Progress, build_training_set, quiet, run_all
+from pipelines.steps import Progress, quiet, run_all
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,9 +69,8 @@ def replay(
         )
     runs = tuple(plan_run(product, settings, day, reason="replay") for day in days)
     progress("training set")
-    training_set = build_training_set(runs[0], source)
-    examples = read_examples(product.table, Path(training_set.path))
-    before = _published_before(product.table, settings.store, training_set.id)
+    examples = read_examples(product.table, retrieved_examples(product, settings, source))
+    before = _published_before(product, settings, source, frozenset(run.as_of for run in runs))
     newest = _live_as_of(product.table, settings.store)
     published: list[Manifest] = []
     refused: list[tuple[date, str]] = []
@@ -93,22 +93,26 @@ def replay(
     return Replayed(published=tuple(published), refused=tuple(refused), realised=score_outcomes(tuple(outcomes)))
 
 
-def _published_before(table: PredictionTable, root: Path, training_set: str) -> dict[datetime, Manifest]:
+def _published_before(
+    product: Product, settings: Settings, source: FeatureSource, moments: frozenset[datetime]
+) -> dict[datetime, Manifest]:
     """Kept versions, by as-of, that were live once and would come out the same again."""
     from pipelines.training.fit import parameters
 
-    if not (root / "current").exists():
+    table = product.table
+    if not (settings.store / "current").exists():
         return {}
-    store = Store(root=root)
+    store = Store(root=settings.store)
     served = {release.tables[table.name].live for release in history(store, table.name)}
     windows = {str(window) for window in table.windows}
     return {
         manifest.draft.as_of: manifest
         for manifest in (versions(store, table.name) if served else ())
         if manifest.version in served
-        and manifest.draft.training.training_set == training_set
+        and manifest.draft.as_of in moments
         and manifest.draft.training.params == parameters(table.model)
         and {str(score.window) for score in manifest.draft.training.windows} <= windows
+        and manifest.draft.training.training_set == plan_declared(product, settings, source, manifest.draft.as_of).recipe.name
     }
 
 

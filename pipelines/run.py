@@ -49,12 +49,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """The training set of a run: its content hash, its Parquet file, the delivery it is from, its feature columns in order."""
+    """The training set of a run.
+
+    Attributes:
+        id: its name, the hash of what went in. path: its Parquet file. columns: its features, in order.
+        note: why it is not the one that the table asks for, if so.
+    """
 
     id: str
     path: str
     delivery: str
     columns: tuple[Column, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

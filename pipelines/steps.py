@@ -42,7 +42,7 @@ def quiet(_: str) -> None:
 
 
 def build_training_set(run: Run, source: FeatureSource) -> Examples:
-    """Every labelled example of the current delivery with its features as of its own event time; cached by content.
+    """The examples whose labels are known at the as-of, with their features: named, recorded and kept by content.
 
     Raises:
         NoData: nothing to learn from, or nobody to score at this as-of; the latter is found before anything dear is done.
@@ -50,13 +50,16 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
     import pyarrow.parquet as pq
 
     from pipelines.delivery import current_delivery
-    from pipelines.features import training_set
+    from pipelines.features.served import plan_declared
+    from pipelines.features.training_set import training_set
     from pipelines.queries import population
 
     pq.write_table(population(run.product, run.settings, run.as_of), run.file(POPULATION))
-    built = training_set(run.product, run.settings, source)
+    planned = plan_declared(run.product, run.settings, source, run.as_of)
+    built = training_set(planned, run.settings)
     delivery = current_delivery(run.table.name, run.settings)
-    examples = Examples(id=built.id, path=str(built.path), delivery=delivery.id, columns=source.columns())
+    columns = source.columns()
+    examples = Examples(id=built.record.name, path=str(built.path), delivery=delivery.id, columns=columns, note=planned.note)
     run.file(EXAMPLES).write_bytes(to_json(examples))
     return examples
 
@@ -97,7 +100,7 @@ def train(run: Run, progress: Progress = quiet) -> Trained:
     holdout = judge_on_holdout(data, table, holdout_block, found.window, params, _champion(run))
     progress("refit")
     model, training = refit(data, table, run.as_of, found.window, params, found.windows, holdout, examples.id)
-    trained = Trained(training=training, features=data.features)
+    trained = Trained(training=replace(training, note=examples.note), features=data.features)
     run.file(MODEL).write_bytes(model)
     run.file(TRAINED).write_bytes(to_json(trained))
     return trained
@@ -317,26 +320,13 @@ def _examples(run: Run) -> Examples:
 
 @lru_cache(maxsize=1)  # the search and the training of one run read the same rows
 def _load(run: Run, examples: Examples) -> TrainingData:
-    """The examples whose labels are known at the as-of, encoded. Later ones do not even enter memory."""
+    """The run's training set, encoded. No later label is in its file."""
     import polars as pl
 
     from pipelines.training.fit import encode_training
 
-    table, as_of = run.table, run.as_of
-    frame = (
-        pl.scan_parquet(examples.path)
-        .filter((pl.col("event_timestamp") + table.label.matures_after <= as_of) & (pl.col("label_known_at") <= as_of))
-        .collect()
-        .sort("event_timestamp", *table.entity.key_names)
-    )
-    if frame.is_empty():
-        raise NoData(
-            f"training examples of '{table.name}' at {as_of:%Y-%m-%d %H:%M} UTC",
-            expected="at least one known label",
-            found="none",
-            fix="Choose a later as-of, or ingest more history.",
-        )
-    encoded = encode_training(frame, examples.columns, table.task)
+    table = run.table
+    encoded = encode_training(pl.read_parquet(examples.path), examples.columns, table.task)
     return replace(encoded, keys=table.entity.key_names, segments=table.segments, timezone=table.schedule.timezone)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain import Column
@@ -11,6 +12,7 @@ from batch_scoring.errors import DeclarationError
 from batch_scoring.settings import Settings
 from pipelines.delivery import current_delivery
 from pipelines.features import workspace
+from pipelines.features.port import ViewDefinition
 from pipelines.repository import Product
 
 if TYPE_CHECKING:
@@ -48,6 +50,15 @@ class FeastFeatures:
             )
             for projection in self._service(store).feature_view_projections
             for field in projection.features
+        )
+
+    def definitions(self) -> tuple[ViewDefinition, ...]:
+        """As promised by the port."""
+        store = workspace.open_store(self.settings)
+        views = {view.name: view for view in store.list_feature_views()}
+        return tuple(
+            _definition(views[projection.name], projection, self.settings.data)
+            for projection in self._service(store).feature_view_projections
         )
 
     def training(self, examples: pa.Table) -> pa.Table:
@@ -107,6 +118,21 @@ def _bound(config: Any, settings: Settings) -> None:
             fix="Set it, and run again.",
         )
     config.memory_limit, config.threads = settings.memory_limit, settings.threads
+
+
+def _definition(view: Any, projection: Any, data: Path) -> ViewDefinition:
+    source = view.batch_source
+    path = Path(source.path)
+    return ViewDefinition(
+        name=view.name,
+        keys={key: projection.join_key_map.get(key, key) for key in view.join_keys},
+        ttl=view.ttl.total_seconds() if view.ttl else None,
+        features=tuple((field.name, str(field.dtype)) for field in projection.features),
+        source=str(path.relative_to(data)) if path.is_relative_to(data) else str(path),
+        event=source.timestamp_field,
+        created=source.created_timestamp_column or "",
+        renamed=dict(source.field_mapping),
+    )
 
 
 def _duckdb_type(product: Product, field: Any) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -7,6 +9,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from batch_scoring.domain import Column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewDefinition:
+    """What one feature view contributes to a row, as far as it can change a value. Words are left out on purpose.
+
+    Attributes:
+        keys: join keys of the entity rows, by the view's own key columns. ttl: seconds; None is for ever.
+        features: types by name, in order.
+        source: its Parquet file, relative to the data folder. event, created: its time columns; ``created`` may be empty.
+        renamed: features by the source's column, where they differ.
+    """
+
+    name: str
+    keys: Mapping[str, str]
+    ttl: float | None
+    features: tuple[tuple[str, str], ...]
+    source: str
+    event: str
+    created: str
+    renamed: Mapping[str, str]
 
 
 class FeatureSource(Protocol):
@@ -39,6 +62,9 @@ class FeatureSource(Protocol):
 
     def population(self, keys: pa.Table, as_of: datetime) -> pa.Table:
         """The key columns in their order, ``event_timestamp`` (``as_of`` in every row) and the features, as in training."""
+
+    def definitions(self) -> tuple[ViewDefinition, ...]:
+        """What the features of :meth:`columns` are, in the order of their views; the same on any machine."""
 
     def fingerprint(self) -> str:
         """Changes when the definition of any feature may have changed. Cheap."""

@@ -10,10 +10,9 @@ from support.workspace import Workspace, copy_examples, open_workspace
 from batch_scoring.domain import Manifest
 from batch_scoring.errors import NoData
 from batch_scoring.store import version_folder
+from pipelines.features import retrieved_examples
 from pipelines.ingest import ingest
 from pipelines.realised import join_outcomes, read_examples, score_outcomes
-from pipelines.run import plan_run
-from pipelines.steps import build_training_set
 
 FLIGHTS_DAY = date(2013, 7, 9)
 CUSTOMERS_DAY = date(1998, 3, 2)
@@ -75,11 +74,10 @@ def test_every_feature_is_described_in_words(flights_version: Manifest, customer
 
 def test_published_scores_beat_the_baseline_on_what_then_happened(flights: Workspace, flights_version: Manifest) -> None:
     table, store = flights.product.table, flights.settings.store
-    run = plan_run(flights.product, flights.settings, FLIGHTS_DAY, reason="test")
-    examples = read_examples(table, Path(build_training_set(run, flights.source).path))
+    examples = read_examples(table, retrieved_examples(flights.product, flights.settings, flights.source))
     folder = version_folder(store, table.name, flights_version.version)
-    joined = join_outcomes(table, examples, run.as_of, folder)
-    *_, together = score_outcomes(((flights_version.version, run.as_of, joined),))
+    joined = join_outcomes(table, examples, flights_version.draft.as_of, folder)
+    *_, together = score_outcomes(((flights_version.version, flights_version.draft.as_of, joined),))
     assert together.rows == flights_version.draft.rows
     assert together.loss < together.baseline_loss
 
