@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from batch_scoring.declare import PredictionTable, Window
-from batch_scoring.domain import Column, Training, WindowScore
+from batch_scoring.declare import PredictionTable
+from batch_scoring.domain import Column
 from batch_scoring.errors import NoData, StoreLocked, StoreUnavailable
 from batch_scoring.settings import Settings
 from pipelines.repository import Product
+from pipelines.training.recipe import Search, Trained
+
+__all__ = ["Examples", "Run", "Search", "Trained", "alone", "plan_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,22 +64,6 @@ class Examples:
     delivery: str
     columns: tuple[Column, ...]
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """The outcome of the window search: every cell of the table, and the window it says to use."""
-
-    windows: tuple[WindowScore, ...]
-    window: Window
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """The model to serve, as its record; the model itself lies beside it. ``features`` carry learned categories."""
-
-    training: Training
-    features: tuple[Column, ...]
 
 
 def plan_run(product: Product, settings: Settings, day: date, reason: str) -> Run:

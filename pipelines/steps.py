@@ -9,31 +9,39 @@ process of its own and be repeated. ``as_of`` comes with the run; no step reads 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from batch_scoring.codec import from_json, to_json
 from batch_scoring.declare import Binary
-from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Manifest, Release, Staged
+from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Manifest, Release, Skew, Staged
 from batch_scoring.errors import GateFailed, NoData
 from batch_scoring.gates import GateResult
 from pipelines.run import Examples, Run, Search, Trained, alone
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from batch_scoring.store import Store
     from pipelines.features import FeatureSource
-    from pipelines.training.contender import Champion
+    from pipelines.training.cells import Evaluator
+    from pipelines.training.continuing import Champion
     from pipelines.training.fit import TrainingData
 
 Progress = Callable[[str], None]
 """Told in a few words what is being done now."""
 
 EXAMPLES, SEARCH, TRAINED = "examples.json", "search.json", "trained.json"
-POPULATION, SCORES = "population.parquet", "scores.parquet"
+VALIDATION, JUDGED = "validation.parquet", "judged.ubj"
+"""Out-of-time forecasts of the chosen recipe on the search's blocks; the model that was judged on the hold-out."""
+POPULATION, SCORES, SKEW = "population.parquet", "scores.parquet", "skew.json"
 _BATCH_ROWS = 16_384
 
 
@@ -46,11 +54,13 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
 
     Raises:
         NoData: nothing to learn from, or nobody to score at this as-of; the latter is found before anything dear is done.
+        DeclarationError: a positional feature that is none.
     """
     import pyarrow.parquet as pq
 
     from pipelines.delivery import current_delivery
     from pipelines.features.served import plan_declared
+    from pipelines.features.skew import require_positional
     from pipelines.features.training_set import training_set
     from pipelines.queries import population
 
@@ -59,49 +69,48 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
     built = training_set(planned, run.settings)
     delivery = current_delivery(run.table.name, run.settings)
     columns = source.columns()
+    require_positional(run.product, columns)
     examples = Examples(id=built.record.name, path=str(built.path), delivery=delivery.id, columns=columns, note=planned.note)
     run.file(EXAMPLES).write_bytes(to_json(examples))
     return examples
 
 
 def search(run: Run, progress: Progress = quiet) -> Search:
-    """Search the training window on blocks before the hold-out.
+    """Search window, parameters and mode on blocks before the hold-out; one that was interrupted goes on.
 
     Raises:
         NoData: too little history at this as-of.
     """
     from pipelines.training.folds import plan_blocks
-    from pipelines.training.search import choose_window, search_windows
+    from pipelines.training.search import search as search_recipes
+    from pipelines.training.search import validation
 
     table = run.table
-    data = _load(run, _examples(run))
-    blocks = plan_blocks(data.events, table.schedule, table.holdout)
-    windows = search_windows(
-        data, table.label, blocks[1:], table.windows, table.model, threads=run.settings.threads, progress=progress
-    )
-    found = Search(windows=windows, window=choose_window(windows))
+    evaluator = _evaluator(run, progress)
+    blocks = plan_blocks(evaluator.data.events, table.schedule, table.holdout)[1:]
+    found = search_recipes(evaluator, table, blocks, monotonic)
+    validation(evaluator, blocks, found.recipe).write_parquet(run.file(VALIDATION))
     run.file(SEARCH).write_bytes(to_json(found))
     return found
 
 
 def train(run: Run, progress: Progress = quiet) -> Trained:
-    """Judge the chosen window's model against baseline and live on the hold-out, then refit it on everything known."""
+    """Judge the chosen recipe's model against baseline and live on the hold-out, then refit it on everything known."""
     from pipelines.training.contender import judge_on_holdout, refit
-    from pipelines.training.fit import parameters
     from pipelines.training.folds import plan_blocks
 
     table = run.table
     found = from_json(_left(run, SEARCH), Search)
-    examples = _examples(run)
-    data = _load(run, examples)
-    params = parameters(table.model, table.task)
-    holdout_block = plan_blocks(data.events, table.schedule, table.holdout)[0]
+    evaluator = _evaluator(run)
+    holdout_block = plan_blocks(evaluator.data.events, table.schedule, table.holdout)[0]
     progress("contender on the hold-out")
-    holdout = judge_on_holdout(data, table, holdout_block, found.window, params, _champion(run))
+    judged = judge_on_holdout(evaluator, table, holdout_block, found.recipe, _champion(run))
     progress("refit")
-    model, training = refit(data, table, run.as_of, found.window, params, found.windows, holdout, examples.id)
-    trained = Trained(training=replace(training, note=examples.note), features=data.features)
+    examples = _examples(run)
+    model, trained = refit(evaluator, table, run.as_of, found, judged.scores, examples.id)
+    trained = replace(trained, training=replace(trained.training, note=examples.note))
     run.file(MODEL).write_bytes(model)
+    run.file(JUDGED).write_bytes(judged.model)
     run.file(TRAINED).write_bytes(to_json(trained))
     return trained
 
@@ -111,6 +120,7 @@ def score(run: Run, source: FeatureSource) -> int:
 
     Raises:
         NoData: another delivery became current since the training set was built; the two must not be mixed.
+        DeclarationError: a positional feature would be served as a value that training has never seen.
     """
     import polars as pl
     import pyarrow as pa
@@ -118,12 +128,16 @@ def score(run: Run, source: FeatureSource) -> int:
 
     from batch_scoring.engines.local import map_batches
     from batch_scoring.scoring import Scorer
+    from pipelines.features.skew import require_positional, with_constants
 
     table, trained = run.table, _trained(run)
     _require_same_delivery(run)
+    require_positional(run.product, trained.features)
     keys = pq.read_table(run.file(POPULATION))
     names = [*table.entity.key_names, *(feature.name for feature in trained.features)]
-    pq.write_table(source.population(keys, run.as_of).select(names), run.file(FEATURES))
+    served = with_constants(source.population(keys, run.as_of).select(names), table.positional)
+    pq.write_table(served, run.file(FEATURES))
+    run.file(SKEW).write_bytes(to_json(_skew(run, source, trained, pl.DataFrame(served))))
     scorer = Scorer(model=run.file(MODEL).read_bytes(), features=trained.features, task=table.task)
     batches = pq.ParquetFile(run.file(FEATURES)).iter_batches(_BATCH_ROWS)
     scored = pa.Table.from_batches(list(map_batches(scorer, batches, threads=run.settings.threads)))
@@ -314,6 +328,20 @@ def _require_same_delivery(run: Run) -> None:
         )
 
 
+def _skew(run: Run, source: FeatureSource, trained: Trained, served: pl.DataFrame) -> Skew:
+    from pipelines.features.skew import measure, read_trained
+
+    record = trained.training
+    return measure(
+        served,
+        source,
+        product=run.product,
+        as_of=run.as_of,
+        features=trained.features,
+        trained=read_trained(Path(_examples(run).path), record.train_from, record.train_to),
+    )
+
+
 def _examples(run: Run) -> Examples:
     return from_json(_left(run, EXAMPLES), Examples)
 
@@ -330,9 +358,32 @@ def _load(run: Run, examples: Examples) -> TrainingData:
     return replace(encoded, keys=table.entity.key_names, segments=table.segments, timezone=table.schedule.timezone)
 
 
+def _evaluator(run: Run, progress: Progress = quiet) -> Evaluator:
+    """What fits this run's models, with everything that it fitted before; no more threads than there are cores."""
+    from pipelines.training.cells import Evaluator
+    from pipelines.training.continuing import continuation
+
+    examples = _examples(run)
+    data = _load(run, examples)
+    return Evaluator(
+        data=data,
+        label=run.table.label,
+        fingerprint=f"{examples.id} {run.as_of:%Y%m%dT%H%M}",
+        continuation=continuation(data, _champion(run), run.as_of, run.table.search.modes),
+        threads=min(run.settings.threads, _cores()),
+        folder=run.folder / "search",
+        progress=progress,
+    )
+
+
+def _cores() -> int:
+    """Cores that this process may use; macOS does not say, and has them all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _champion(run: Run) -> Champion | None:
     from batch_scoring.store import Reader, version_folder
-    from pipelines.training.contender import Champion
+    from pipelines.training.continuing import Champion
 
     root = run.settings.store
     if not (root / "current").exists():
@@ -346,4 +397,5 @@ def _champion(run: Run) -> Champion | None:
         model=(version_folder(root, run.table.name, live) / MODEL).read_bytes(),
         features=tuple(column for column in manifest.draft.columns if column.role == "feature"),
         training=manifest.draft.training,
+        version=live,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batch_scoring import tasks
-from batch_scoring.declare import Binary, PredictionTable, Task, Window
-from batch_scoring.domain import Column, HoldOutScore, Training, WindowScore
+from batch_scoring.declare import Binary, PredictionTable, Task
+from batch_scoring.domain import Column, HoldOutScore, Training
 from batch_scoring.errors import NoData
 from batch_scoring.scoring import Scorer, encode
 from pipelines.training.baseline import forecast
-from pipelines.training.fit import TrainingData, fit
+from pipelines.training.cells import Cell, Evaluator
+from pipelines.training.continuing import Champion
+from pipelines.training.fit import TrainingData, both_classes, fit, fit_matrix, predict, training_matrix
 from pipelines.training.folds import Block, in_block, known
 from pipelines.training.metrics import auc, loss
+from pipelines.training.recipe import Recipe, Search, Trained, plan_id
 from pipelines.training.samples import training_rows
-from pipelines.training.search import both_classes, predict
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,40 +31,41 @@ CONTENDER, BASELINE, LIVE = "contender", "baseline", "live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Champion:
-    """The live version's model, as far as a comparison needs it."""
+class Judged:
+    """What the hold-out said: every competitor's score, and the contender's model that was judged there."""
 
+    scores: tuple[HoldOutScore, ...]
     model: bytes
     features: tuple[Column, ...]
-    training: Training
 
 
 def judge_on_holdout(
-    data: TrainingData,
-    table: PredictionTable,
-    block: Block,
-    window: Window,
-    params: Mapping[str, Any],
-    champion: Champion | None,
-) -> tuple[HoldOutScore, ...]:
+    evaluator: Evaluator, table: PredictionTable, block: Block, recipe: Recipe, champion: Champion | None
+) -> Judged:
     """Contender, baseline and, if there is one, the live version on the same rows; each knew only what was known at the cut-off.
 
     Raises:
-        NoData: the window holds only one class at the hold-out's cut-off.
+        NoData: the window holds only one class at the hold-out's cut-off, or what the recipe goes on from is gone.
     """
+    data = evaluator.data
     test = in_block(data.events, block)
     labels = data.labels[test]
     past = known(data.events, data.known_at, table.label, block.cutoff)
-    train = training_rows(data, table.label, block.cutoff, window, block)
-    _require_both_classes(data, train, block.cutoff)
-    contender = predict(fit(data, train, params, table.model.rounds), data, test)
+    _require_both_classes(data, training_rows(data, table.label, block.cutoff, recipe.window, block), block.cutoff)
+    material = evaluator.material(recipe)
+    model = evaluator.fit(Cell(recipe=recipe, block=block))
+    if model is None:
+        raise _nothing_to_go_on_from(recipe)
     naive = forecast(data.frame.filter(past), data.frame.filter(test), table.baseline, table.label, block.cutoff)
-    scores = [_scored(table.task, CONTENDER, labels, contender), _scored(table.task, BASELINE, labels, naive)]
+    scores = [
+        _scored(table.task, CONTENDER, labels, predict(model, material, test)),
+        _scored(table.task, BASELINE, labels, naive),
+    ]
     if champion is not None:
         live = _judge_champion(data, table, block, champion, test)
         if live is not None:
             scores.append(_scored(table.task, LIVE, labels, live[0], live[1]))
-    return tuple(scores)
+    return Judged(scores=tuple(scores), model=model, features=material.features)
 
 
 def _judge_champion(
@@ -94,32 +96,61 @@ def _judge_champion(
 
 
 def refit(
-    data: TrainingData,
+    evaluator: Evaluator,
     table: PredictionTable,
     as_of: datetime,
-    window: Window,
-    params: Mapping[str, Any],
-    windows: tuple[WindowScore, ...],
+    found: Search,
     holdout: tuple[HoldOutScore, ...],
     training_set: str,
-) -> tuple[bytes, Training]:
-    """The model to serve: the chosen window on every label known at the as-of, and the record of how it came to be."""
-    rows = training_rows(data, table.label, as_of, window)
+) -> tuple[bytes, Trained]:
+    """The model to serve: the chosen recipe on every label known at the as-of, and the record of how it came to be.
+
+    Raises:
+        NoData: the window holds only one class, or what the recipe goes on from is gone.
+    """
+    recipe, data, live = found.recipe, evaluator.material(found.recipe), evaluator.continuation
+    rows = training_rows(data, table.label, as_of, recipe.window)
     _require_both_classes(data, rows, as_of)
+    if recipe.mode != "scratch" and live is None:
+        raise _nothing_to_go_on_from(recipe)
+    base = live.champion if live is not None and recipe.mode != "scratch" else None
+    params = evaluator.parameters(recipe)
+    matrix = training_matrix(data, rows, recipe.mode)
+    model = fit_matrix(matrix, params, recipe.model.rounds, mode=recipe.mode, base=None if base is None else base.model)
     events = data.events[rows]
     training = Training(
-        window=window,
+        window=recipe.window,
         cutoff=as_of,
         train_rows=int(rows.sum()),
         train_from=_aware(events.min()),
         train_to=_aware(events.max()),
-        rounds=table.model.rounds,
+        rounds=_trees(recipe, base),
         params=dict(params),
-        windows=windows,
+        windows=found.windows,
         holdout=holdout,
         training_set=training_set,
+        mode=recipe.mode,
+        base=0 if base is None else base.version,
+        verdict=found.verdict,
+        verdicts=found.verdicts,
+        trials=found.trials,
+        plan=plan_id(table),
     )
-    return fit(data, rows, params, table.model.rounds), training
+    return model, Trained(training=training, features=data.features)
+
+
+def _trees(recipe: Recipe, base: Champion | None) -> int:
+    before = 0 if base is None else base.training.rounds
+    return before if recipe.mode == "refresh" else before + recipe.model.rounds
+
+
+def _nothing_to_go_on_from(recipe: Recipe) -> NoData:
+    return NoData(
+        f"training by {'a warm start' if recipe.mode == 'warm' else 'a refresh'}",
+        expected="the live model that the search went on from",
+        found="none that fits",
+        fix="Search again.",
+    )
 
 
 def _scored(task: Task, who: str, labels: npt.NDArray[Any], forecasts: npt.NDArray[np.float64], note: str = "") -> HoldOutScore:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from batch_scoring import tasks
 from batch_scoring.declare import Binary, Model, Task
 from batch_scoring.domain import Column
-from batch_scoring.scoring import encode, feature_types
+from batch_scoring.scoring import Scorer, encode, feature_types, load_booster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
+    from batch_scoring.search_plan import Mode
     from pipelines.training.folds import Mask, Moments
 
 
@@ -88,17 +89,67 @@ def parameters(model: Model, task: Task | None = None) -> dict[str, float | int 
     }
 
 
-def fit(data: TrainingData, rows: Mask, params: Mapping[str, Any], rounds: int) -> bytes:
-    """Fit on the chosen rows; the booster as UBJSON bytes."""
+def both_classes(data: TrainingData, rows: Mask) -> bool:
+    """Whether the chosen examples hold more than one outcome; without that there is nothing to fit."""
+    return tasks.learnable(data.task, data.labels[rows])
+
+
+def training_matrix(data: TrainingData, rows: Mask, mode: Mode = "scratch") -> Any:
+    """The chosen rows as XGBoost wants them. Its cuts are of these rows alone: cuts of more rows would have seen the future.
+
+    Making it is half the work of a fit, and it does not depend on a model's parameters: fits of the same rows share it, one
+    at a time. A refresh reads raw values, which only a plain ``DMatrix`` keeps.
+    """
     import xgboost as xgb
 
-    matrix = xgb.QuantileDMatrix(
+    kind = xgb.DMatrix if mode == "refresh" else xgb.QuantileDMatrix
+    return kind(
         data.matrix[rows],
         label=data.labels[rows],
         feature_names=[feature.name for feature in data.features],
         feature_types=feature_types(data.features),
         enable_categorical=True,
-        nthread=int(params["nthread"]),
+        nthread=1,
     )
-    booster = xgb.train({**params, "verbosity": 0}, matrix, num_boost_round=rounds)
+
+
+def fit(data: TrainingData, rows: Mask, params: Mapping[str, Any], rounds: int) -> bytes:
+    """Fit on the chosen rows; the booster as UBJSON bytes."""
+    return fit_matrix(training_matrix(data, rows), params, rounds)
+
+
+def fit_matrix(
+    matrix: Any, params: Mapping[str, Any], rounds: int, *, mode: Mode = "scratch", base: bytes | None = None
+) -> bytes:
+    """Fit on a matrix of :func:`training_matrix`; the booster as UBJSON bytes.
+
+    Args:
+        base: the model that a warm start adds ``rounds`` trees to, and whose leaves a refresh fits anew, all of them
+            (``rounds`` is not looked at then).
+    """
+    import xgboost as xgb
+
+    given = {**params, "verbosity": 0}
+    match mode:
+        case "scratch":
+            booster = xgb.train(given, matrix, num_boost_round=rounds)
+        case "warm":
+            booster = xgb.train(given, matrix, num_boost_round=rounds, xgb_model=_booster(base))
+        case "refresh":
+            before = _booster(base)
+            keep = {name: given[name] for name in given if name not in ("tree_method", "subsample", "colsample_bytree")}
+            update = {**keep, "process_type": "update", "updater": "refresh", "refresh_leaf": True}
+            booster = xgb.train(update, matrix, num_boost_round=before.num_boosted_rounds(), xgb_model=before)
+        case _:
+            assert_never(mode)
     return bytes(booster.save_raw("ubj"))
+
+
+def predict(model: bytes, data: TrainingData, rows: Mask) -> npt.NDArray[np.float64]:
+    """Forecasts of the chosen examples, as :func:`batch_scoring.tasks.forecast` shapes them."""
+    return Scorer(model=model, features=data.features, task=data.task).forecasts(data.matrix[rows])
+
+
+def _booster(model: bytes | None) -> Any:
+    assert model is not None, "a warm start or a refresh needs a model to go on from"
+    return load_booster(model)

@@ -1,168 +1,228 @@
-"""The training window as a hyperparameter: every candidate on the same out-of-time blocks."""
+"""The search: windows, parameters and ways of training, on the same out-of-time blocks.
+
+    1. every declared window with the declared model, on every block: what the report shows
+    2. the same as a warm start and as a refresh, where declared: pruned from block to block
+    3. trials drawn by Optuna, batch by batch, pruned in the same way
+    4. the best one's parameters with every longer window: a short window must earn its place under any parameters
+    5. the simplest of those that tie with the best (:mod:`pipelines.training.choice`)
+
+The hold-out is not among the blocks.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batch_scoring import tasks
-from batch_scoring.declare import Binary, Label, Model, Sampled, Window
-from batch_scoring.domain import WindowScore
+from batch_scoring.declare import Binary, PredictionTable, Window
+from batch_scoring.domain import Trial, WindowScore
 from batch_scoring.errors import NoData
-from batch_scoring.scoring import Scorer
-from pipelines.training.fit import TrainingData, fit, parameters
+from pipelines.training.cells import Cell, Evaluator
+from pipelines.training.choice import BlockScore, best_of, choose, explain_choice, judge_windows
+from pipelines.training.fit import both_classes
 from pipelines.training.folds import Block, in_block
 from pipelines.training.metrics import auc, loss
+from pipelines.training.recipe import Recipe, Search, declared, window_length
 from pipelines.training.samples import training_rows
+from pipelines.training.trials import Tried, drawn_as, propose, so_far, survivors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import optuna
+    import polars as pl
 
-    from pipelines.training.folds import Mask
-
-Cell = tuple[Window, Block]
-
-_ROUNDING = 1e-12
+    from batch_scoring.search_plan import Mode
 
 
-def search_windows(
-    data: TrainingData,
-    label: Label,
-    blocks: tuple[Block, ...],
-    windows: tuple[Window, ...],
-    model: Model,
-    threads: int = 1,
-    progress: Callable[[str], None] = lambda _: None,
-) -> tuple[WindowScore, ...]:
-    """Fit every window at every block's cut-off and score it on the block.
+def search(evaluator: Evaluator, table: PredictionTable, blocks: tuple[Block, ...], clock: Callable[[], float]) -> Search:
+    """Search as the table declares it.
 
     Args:
         blocks: search blocks only, never the hold-out.
-        threads: fits at a time; each is single-threaded, so their number changes no result.
-
-    Returns:
-        One row per window and block, in the order they are declared and given. A window whose rows at some cut-off hold
-        only one class cannot be compared with the others and is left out.
+        clock: seconds that only grow; looked at only when the plan has a time budget.
 
     Raises:
-        NoData: no window can be fitted.
+        NoData: no window can be fitted at every cut-off.
     """
-    import optuna
+    going = _Search(evaluator=evaluator, table=table, blocks=usable_blocks(evaluator, blocks))
+    going.every_window()
+    going.every_mode()
+    going.trials(clock)
+    going.longer_windows()
+    return going.outcome()
 
-    usable = tuple(block for block in blocks if both_classes(data, training_rows(data, label, block.cutoff, "all", block)))
-    cells = {
-        (window, block): rows
-        for window in windows
-        for block in usable
-        if both_classes(data, rows := training_rows(data, label, block.cutoff, window, block))
-    }
-    candidates = [window for window in windows if usable and all((window, block) in cells for block in usable)]
-    if not candidates:
-        raise NoData(
-            "window search",
-            expected=f"{tasks.outcomes(data.task)} among the labels known at each cut-off",
-            found="only one, or none",
-            fix="Choose a later as-of, or ingest more history.",
+
+def usable_blocks(evaluator: Evaluator, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The blocks before which there was anything to learn from."""
+    data, label = evaluator.data, evaluator.label
+    return tuple(block for block in blocks if both_classes(data, training_rows(data, label, block.cutoff, "all", block)))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    evaluator: Evaluator
+    table: PredictionTable
+    blocks: tuple[Block, ...]
+    tried: list[Tried] = field(default_factory=list)
+    windows: tuple[Window, ...] = ()
+
+    def every_window(self) -> None:
+        """The declared model with each window, in full. A window with nothing to learn at some cut-off is left out."""
+        recipes = [self._declared(window, "scratch") for window in self.table.windows]
+        rows = [Tried(recipe=recipe) for recipe in recipes]
+        self._ask(rows, self.blocks)
+        whole = [each for each in rows if self.blocks and len(each.scores) == len(self.blocks)]
+        if not whole:
+            raise NoData(
+                "window search",
+                expected=f"{tasks.outcomes(self.evaluator.data.task)} among the labels known at each cut-off",
+                found="only one, or none",
+                fix="Choose a later as-of, or ingest more history.",
+            )
+        self.windows = tuple(sorted((each.recipe.window for each in whole), key=window_length))
+        for each in whole:
+            each.drawn = drawn_as(each.recipe, self.windows, self.table.search.space)
+        self.tried.extend(whole)
+
+    def every_mode(self) -> None:
+        """Warm starts and refreshes of each window, where there is a live model to go on from."""
+        if self.evaluator.continuation is None:
+            return
+        for mode in self.table.search.modes:
+            if mode != "scratch":
+                self._prune([Tried(recipe=self._declared(window, mode)) for window in self.windows])
+
+    def trials(self, clock: Callable[[], float]) -> None:
+        """Batches of drawn recipes, until there have been enough or the time is over."""
+        plan, begun = self.table.search, clock()
+        modes: tuple[Mode, ...] = plan.modes if self.evaluator.continuation is not None else ("scratch",)
+        modes = modes if set(modes) & {"scratch", "warm"} else ("scratch",)
+        for batch, start in enumerate(range(0, plan.trials, plan.batch)):
+            if plan.seconds is not None and clock() - begun >= plan.seconds:
+                return
+            count = min(plan.batch, plan.trials - start)
+            self._prune(propose(self.tried, self.windows, modes, self.table.model, plan, count, batch))
+
+    def longer_windows(self) -> None:
+        """The best recipe with every longer window, unless it is known already."""
+        best = best_of(self._whole())
+        longer = [window for window in self.windows if window_length(window) > window_length(best.window)]
+        rows = [Tried(recipe=replace(best, window=window)) for window in longer]
+        known = self._whole()
+        rows = [row for row in rows if row.recipe not in known]
+        self._ask(rows, self.blocks)
+        self.tried.extend(row for row in rows if len(row.scores) == len(self.blocks))
+
+    def outcome(self) -> Search:
+        """The choice, and the record of how it was made."""
+        whole, model = self._whole(), self.table.model
+        chosen = choose(whole, model)
+        plain = {window: self._declared(window, "scratch") for window in self.table.windows if window in self.windows}
+        return Search(
+            recipe=chosen,
+            windows=tuple(self._window_score(recipe, block) for recipe in plain.values() for block in self.blocks),
+            verdict=explain_choice(whole, chosen, model),
+            verdicts=judge_windows({window: whole[recipe] for window, recipe in plain.items()}),
+            trials=tuple(self._record(each, chosen) for each in self.tried),
         )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=model.seed))
-    trials = {candidates[trial.params["window"]]: trial for trial in _ask(study, len(candidates))}
-    predictions = _fit_cells(data, {cell: rows for cell, rows in cells.items() if cell[0] in trials}, model, threads, progress)
-    scores = tuple(
-        _score(data, block, window, cells[window, block], predictions[window, block]) for window in candidates for block in usable
-    )
-    for window, loss in mean_losses(scores).items():
-        study.tell(trials[window], loss)
-    return scores
+
+    def _declared(self, window: Window, mode: Mode) -> Recipe:
+        return declared(window, self.table.model, mode, self.table.search)
+
+    def _whole(self) -> dict[Recipe, list[BlockScore]]:
+        """Recipes with a score on every block; of equal recipes the first."""
+        whole: dict[Recipe, list[BlockScore]] = {}
+        for each in self.tried:
+            if not each.pruned:
+                whole.setdefault(each.recipe, each.scores)
+        return whole
+
+    def _prune(self, rows: list[Tried]) -> None:
+        """Ask block by block, keeping the better share; a recipe that cannot be fitted on a block is out as well."""
+        alive = list(rows)
+        for depth, block in enumerate(self.blocks, start=1):
+            self._ask(alive, (block,))
+            fitted = [row for row in alive if len(row.scores) == depth]
+            if depth == len(self.blocks):
+                kept = fitted
+            else:
+                others = [so_far(each, depth) for each in self.tried if len(each.scores) >= depth]
+                places = survivors([so_far(row, depth) for row in fitted], others, self.table.search.keep)
+                kept = [fitted[place] for place in places]
+            for row in alive:
+                row.pruned = row.pruned or not any(row is each for each in kept)
+            alive = kept
+        self.tried.extend(row for row in rows if row.scores)
+
+    def _ask(self, rows: Sequence[Tried], blocks: tuple[Block, ...]) -> None:
+        """Add each row's scores on the blocks, as far as it can be fitted, stopping at the first block where it cannot."""
+        forecasts = self.evaluator.forecasts([Cell(recipe=row.recipe, block=block) for row in rows for block in blocks])
+        for row in rows:
+            for block in blocks:
+                found = forecasts.get(Cell(recipe=row.recipe, block=block))
+                if found is None:
+                    break
+                row.scores.append(self._score(block, found))
+
+    def _score(self, block: Block, forecasts: npt.NDArray[np.float64]) -> BlockScore:
+        data = self.evaluator.data
+        rows = in_block(data.events, block)
+        labels, days = data.labels[rows], data.events[rows].astype("datetime64[D]")
+        edges = np.flatnonzero(np.diff(days)) + 1  # rows are sorted by event time
+        parts = list(zip(np.split(labels, edges), np.split(forecasts, edges), strict=True))
+        return BlockScore(
+            loss=loss(data.task, labels, forecasts),
+            days=np.array([loss(data.task, *part) for part in parts]),
+            rows=np.array([len(part[0]) for part in parts]),
+        )
+
+    def _window_score(self, recipe: Recipe, block: Block) -> WindowScore:
+        data, cell = self.evaluator.data, Cell(recipe=recipe, block=block)
+        test = in_block(data.events, block)
+        forecasts = self.evaluator.forecasts([cell])[cell]
+        return WindowScore(
+            window=recipe.window,
+            fold=block.fold,
+            cutoff=block.cutoff,
+            until=block.last,
+            train_rows=self.evaluator.train_rows(cell),
+            test_rows=int(test.sum()),
+            loss=loss(data.task, data.labels[test], forecasts),
+            auc=auc(data.labels[test], forecasts) if isinstance(data.task, Binary) else None,
+        )
+
+    def _record(self, each: Tried, chosen: Recipe) -> Trial:
+        recipe = each.recipe
+        losses = tuple(score.loss for score in each.scores)
+        is_chosen = recipe == chosen and not each.pruned
+        return Trial(
+            window=recipe.window, mode=recipe.mode, model=recipe.model, losses=losses, pruned=each.pruned, chosen=is_chosen
+        )
 
 
-def _ask(study: optuna.Study, candidates: int) -> list[optuna.Trial]:
-    """Every window at once: they do not depend on each other and can be fitted side by side."""
-    import optuna
+def validation(evaluator: Evaluator, blocks: tuple[Block, ...], recipe: Recipe) -> pl.DataFrame:
+    """What a recipe's models forecast for the search blocks, each out of time: for what is tuned after the search.
 
-    choices = optuna.distributions.CategoricalDistribution(list(range(candidates)))
-    for candidate in range(candidates):
-        study.enqueue_trial({"window": candidate})
-    return [study.ask({"window": choices}) for _ in range(candidates)]
+    Returns:
+        Key columns, ``event_timestamp``, ``label``, ``fold`` and ``forecast`` (a list for classes), in time order.
+    """
+    import polars as pl
 
-
-def _fit_cells(
-    data: TrainingData, cells: Mapping[Cell, Mask], model: Model, threads: int, progress: Callable[[str], None]
-) -> dict[Cell, npt.NDArray[np.float64]]:
-    """Predictions of each cell's block. Windows longer than the history hold the same rows: those are fitted once."""
-    recipes = {cell: (cell[1].fold, np.packbits(rows).tobytes()) for cell, rows in cells.items()}
-    jobs = {recipe: cell for cell, recipe in recipes.items()}
-    done: dict[tuple[int, bytes], npt.NDArray[np.float64]] = {}
-
-    def work(recipe: tuple[int, bytes]) -> None:
-        cell = jobs[recipe]
-        fitted = fit(data, cells[cell], parameters(model, data.task), model.rounds)
-        done[recipe] = predict(fitted, data, in_block(data.events, cell[1]))
-        progress(f"window search, {len(done)} of {len(jobs)} fits")
-
-    with ThreadPoolExecutor(max_workers=threads) as pool:  # the largest first, so that none is left over at the end
-        largest_first = sorted(jobs, key=lambda recipe: -int(cells[jobs[recipe]].sum()))
-        for _ in pool.map(work, largest_first):
-            pass
-    return {cell: done[recipe] for cell, recipe in recipes.items()}
+    data, parts = evaluator.data, []
+    for block in sorted(usable_blocks(evaluator, blocks), key=lambda block: block.first):
+        cell = Cell(recipe=recipe, block=block)
+        rows = data.frame.filter(pl.Series(in_block(data.events, block)))
+        columns = rows.select(*data.keys, "event_timestamp", "label")
+        parts.append(columns.with_columns(fold=pl.lit(block.fold), forecast=pl.Series(evaluator.forecasts([cell])[cell])))
+    return pl.concat(parts)
 
 
 def mean_losses(scores: tuple[WindowScore, ...]) -> dict[Window, float]:
     """Mean loss over the blocks of each window, in the order they were searched."""
-    losses: dict[Window, list[float]] = defaultdict(list)
+    losses: dict[Window, list[float]] = {}
     for score in scores:
-        losses[score.window].append(score.loss)
+        losses.setdefault(score.window, []).append(score.loss)
     return {window: float(np.mean(values)) for window, values in losses.items()}
-
-
-def choose_window(scores: tuple[WindowScore, ...]) -> Window:
-    """The longest window that ties with the best: a window is shortened only for a gain beyond noise.
-
-    The best has the least mean loss. Another ties with it if its mean excess is at most one standard error of the
-    excesses over the blocks (the one-standard-error rule of Breiman et al., *CART*, 1984, on paired differences). With
-    one block only equal losses tie.
-    """
-    losses = {window: np.array([score.loss for score in scores if score.window == window]) for window in mean_losses(scores)}
-    best = losses[min(losses, key=lambda window: float(losses[window].mean()))]
-    return max((window for window, loss in losses.items() if _ties(loss - best)), key=_length)
-
-
-def _ties(excess: npt.NDArray[np.float64]) -> bool:
-    error = excess.std(ddof=1) / np.sqrt(len(excess)) if len(excess) > 1 else 0.0
-    return bool(excess.mean() <= error + _ROUNDING)
-
-
-def _length(window: Window) -> tuple[float, bool]:
-    """Longer is more; of equally long windows a whole one is more than a sample."""
-    if isinstance(window, Sampled):
-        return _length(window.window)[0], False
-    return float("inf") if window == "all" else float(window), True
-
-
-def both_classes(data: TrainingData, rows: Mask) -> bool:
-    """Whether the chosen examples hold more than one outcome; without that there is nothing to fit."""
-    return tasks.learnable(data.task, data.labels[rows])
-
-
-def _score(data: TrainingData, block: Block, window: Window, rows: Mask, scores: npt.NDArray[np.float64]) -> WindowScore:
-    test = in_block(data.events, block)
-    return WindowScore(
-        window=window,
-        fold=block.fold,
-        cutoff=block.cutoff,
-        until=block.last,
-        train_rows=int(rows.sum()),
-        test_rows=int(test.sum()),
-        loss=loss(data.task, data.labels[test], scores),
-        auc=auc(data.labels[test], scores) if isinstance(data.task, Binary) else None,
-    )
-
-
-def predict(model: bytes, data: TrainingData, rows: Mask) -> npt.NDArray[np.float64]:
-    """Forecasts of the chosen examples, as :func:`batch_scoring.tasks.forecast` shapes them."""
-    return Scorer(model=model, features=data.features, task=data.task).forecasts(data.matrix[rows])

@@ -10,15 +10,17 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.made import table
 
 from batch_scoring import HoldOut, Label, Model, Sampled, Schedule
 from batch_scoring.declare import show_window
 from batch_scoring.domain import Column
 from batch_scoring.errors import DeclarationError
+from pipelines.training.cells import Evaluator
 from pipelines.training.fit import TrainingData, encode_training
 from pipelines.training.folds import Block, in_window, known, plan_blocks
 from pipelines.training.samples import quotas, row_hashes, sample, training_rows
-from pipelines.training.search import choose_window, search_windows
+from pipelines.training.search import search
 
 ZONE = "America/New_York"
 LABEL = Label(sql="label.sql", horizon=timedelta(days=1), delay=timedelta(0))
@@ -157,9 +159,10 @@ def test_the_search_compares_a_sample_of_everything_with_a_short_window() -> Non
     examples = data(frame.with_columns(label=pl.Series((rng.random(1200) < np.where(likely, 0.9, 0.1)).astype(np.int64))))
     blocks = plan_blocks(examples.events, Schedule(every="day", at="05:00"), HoldOut(days=5, folds=2))
     windows = (20, Sampled(rows=300, window=20), Sampled(rows=300))
-    scores = search_windows(examples, LABEL, blocks[1:], windows, Model(rounds=10, depth=2, min_child_weight=1.0))
-    assert [score.train_rows for score in scores if score.window == Sampled(rows=300)] == [300, 300]
-    assert choose_window(scores) == 20  # the sample of 20 days holds them all, and what is whole goes before what is sampled
+    declared = table(windows=windows, model=Model(rounds=10, depth=2, min_child_weight=1.0))
+    found = search(Evaluator(data=examples, label=LABEL), declared, blocks[1:], lambda: 0.0)
+    assert [score.train_rows for score in found.windows if score.window == Sampled(rows=300)] == [300, 300]
+    assert found.window == 20  # the sample of 20 days holds them all, and what is whole goes before what is sampled
 
 
 def test_a_sampled_window_says_what_it_is() -> None:
