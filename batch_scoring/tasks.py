@@ -256,6 +256,11 @@ def prediction_columns(task: Task) -> tuple[Column, ...]:
             assert_never(task)
 
 
+def forecast_column(task: Task) -> str:
+    """The stored column that holds what was forecast (:func:`forecast`), whole."""
+    return "probabilities" if isinstance(task, Classes) else "score"
+
+
 def label_sql(task: Task, column: str) -> tuple[str, str, str]:
     """How a label's SQL answer becomes the number that is trained on.
 

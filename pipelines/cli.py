@@ -108,6 +108,7 @@ def run(
     json: Json = False,
 ) -> None:
     """One whole run: ingest, features, window search, training, scores, explanations, gates, publish."""
+    from batch_scoring.tasks import metric
     from pipelines.console import out, show_json, show_version, show_windows, steps
     from pipelines.run import plan_run
     from pipelines.steps import run_all
@@ -121,7 +122,7 @@ def run(
     if json:
         show_json({"release": release.id, "manifest": manifest})
         return
-    show_windows(manifest.draft.training.windows, manifest.draft.training.window)
+    show_windows(manifest.draft.training.windows, manifest.draft.training.window, metric(manifest.draft.task))
     show_version(manifest)
     out.print(f"Published as release {release.id}.")
 
@@ -155,7 +156,7 @@ def replay(
         return
     for day, sentence in replayed.refused:
         out.print(f"{day} refused: {sentence}", markup=False)
-    show_realised(replayed.realised)
+    show_realised(replayed.realised, product.table.task)
 
 
 @app.command()
@@ -235,7 +236,8 @@ def lookup(table: Table, key: KeyParts, json: Json = False) -> None:
     if json:
         show_json(answer)
         return
-    out.print(f"{' '.join(key)}: {answer['score']:.3f} → {answer['decision']} (rank {answer['rank']:,})", markup=False)
+    decision = f" → {answer['decision']}" if "decision" in answer else ""
+    out.print(f"{' '.join(key)}: {answer['score']:.3f}{decision} (rank {answer['rank']:,})", markup=False)
     for reason in answer["reasons"]:
         out.print(f"  {reason['contribution']:+.3f}  {reason['text']}", markup=False)
     out.print(f"version {answer['version']}, as of {answer['as_of']}", markup=False)
@@ -259,9 +261,10 @@ def explain(table: Table, key: KeyParts, json: Json = False) -> None:
         for part in answer["contributions"]
     ]
     show_table(["feature", "value", "contribution", "meaning"], rows, right=["value", "contribution"])
+    decided = f" for {answer['decision']}" if "decision" in answer else ""
     out.print(
         f"base {answer['base_value']:+.4f} and contributions give margin {answer['margin']:+.4f}, "
-        f"that is a score of {answer['score']:.4f} (version {answer['version']}, as of {answer['as_of']})",
+        f"that is a score of {answer['score']:.4f}{decided} (version {answer['version']}, as of {answer['as_of']})",
         markup=False,
     )
 
@@ -516,11 +519,13 @@ def _now() -> datetime:
 
 
 def _day_line(day: date, manifest: Manifest | None) -> str:
+    from batch_scoring.tasks import metric
+
     if manifest is None:
         return f"{day}  refused, live unchanged"
     scores = {score.who: score.loss for score in manifest.draft.training.holdout}
     window = manifest.draft.training.window
     return (
         f"{day}  version {manifest.version}: {manifest.draft.rows:,} rows, window {window}, "
-        f"hold-out log-loss {scores['contender']:.4f} against the baseline's {scores['baseline']:.4f}"
+        f"hold-out {metric(manifest.draft.task)} {scores['contender']:.4f} against the baseline's {scores['baseline']:.4f}"
     )

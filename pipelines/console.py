@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from batch_scoring.codec import to_pretty_json
-from batch_scoring.declare import Window, show_window
+from batch_scoring.declare import Binary, Task, Window, show_window
 from batch_scoring.errors import (
     BadKey,
     DataRejected,
@@ -24,6 +24,7 @@ from batch_scoring.errors import (
     SettingsError,
     StoreError,
 )
+from batch_scoring.tasks import metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +106,7 @@ def steps(title: str, total: int | None = None) -> Iterator[tuple[Callable[[str]
         yield (lambda doing: bar.update(task, doing=doing)), (lambda: bar.advance(task))
 
 
-def show_windows(windows: tuple[WindowScore, ...], chosen: object) -> None:
+def show_windows(windows: tuple[WindowScore, ...], chosen: object, metric: str = "log-loss") -> None:
     """The window search: a row per window, a column per fold, and the mean that decided."""
     folds = sorted({score.fold for score in windows}, reverse=True)
     by_window: dict[Window, dict[int, WindowScore]] = {}
@@ -123,7 +124,7 @@ def show_windows(windows: tuple[WindowScore, ...], chosen: object) -> None:
             ]
         )
     heads = [f"fold {fold}" for fold in folds]
-    show_table(["window", *heads, "mean log-loss", ""], rows, right=[*heads, "mean log-loss"])
+    show_table(["window", *heads, f"mean {metric}", ""], rows, right=[*heads, f"mean {metric}"])
 
 
 def show_version(manifest: Manifest) -> None:
@@ -136,7 +137,8 @@ def show_version(manifest: Manifest) -> None:
     )
     for score in training.holdout:
         note = f" ({score.note})" if score.note else ""
-        out.print(f"  hold-out {score.who:<10} log-loss {score.loss:.4f}  AUC {_text(score.auc)}  on {score.rows:,} rows{note}")
+        area = "" if score.auc is None else f"  AUC {_text(score.auc)}"
+        out.print(f"  hold-out {score.who:<10} {metric(draft.task)} {score.loss:.4f}{area}  on {score.rows:,} rows{note}")
     show_table(
         ["gate", "", "observed", "limit", "message"],
         [[gate.gate, "pass" if gate.passed else "FAIL", gate.observed, gate.limit, gate.message] for gate in draft.gates],
@@ -168,18 +170,20 @@ def show_versions(manifests: tuple[Manifest, ...], served: Served) -> None:
                 ", ".join(word for word in status if word) or "kept",
             ]
         )
-    numbers = ["version", "rows", "window", "log-loss", "AUC"]
-    show_table(["version", "as of (UTC)", "rows", "window", "log-loss", "AUC", "status"], rows, right=numbers)
+    loss = metric(manifests[-1].draft.task) if manifests else "loss"
+    numbers = ["version", "rows", "window", loss, "AUC"]
+    show_table(["version", "as of (UTC)", "rows", "window", loss, "AUC", "status"], rows, right=numbers)
 
 
-def show_realised(realised: tuple[Realised, ...]) -> None:
+def show_realised(realised: tuple[Realised, ...], task: Task) -> None:
     """Published predictions against what happened."""
+    share = isinstance(task, Binary)
     rows = [
         [
             f"{row.as_of:%Y-%m-%d}" if row.as_of else "all",
             row.version if row.version is not None else "",
             row.rows,
-            f"{row.positive:.1%}",
+            f"{row.mean_label:.1%}" if share and row.mean_label is not None else row.mean_label,
             row.loss,
             row.baseline_loss,
             row.auc,
@@ -187,7 +191,7 @@ def show_realised(realised: tuple[Realised, ...]) -> None:
         ]
         for row in realised
     ]
-    heads = ["as of", "version", "rows", "positive", "log-loss", "baseline", "AUC", "baseline AUC"]
+    heads = ["as of", "version", "rows", "positive" if share else "mean", metric(task), "baseline", "AUC", "baseline AUC"]
     show_table(heads, rows, right=heads[1:])
 
 

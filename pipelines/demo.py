@@ -20,10 +20,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
+from batch_scoring.declare import Number
 from batch_scoring.domain import Manifest
 from batch_scoring.errors import ForetableError, GateFailed
 from batch_scoring.settings import Settings
 from batch_scoring.store import Reader, Store, publish, rollback
+from batch_scoring.tasks import metric
 from pipelines.catalog_query import run_query
 from pipelines.console import out, show_realised, show_table, show_windows, steps
 from pipelines.features import FeastFeatures
@@ -32,7 +34,7 @@ from pipelines.replay import Replayed, replay
 from pipelines.repository import Product, load_repository
 
 if TYPE_CHECKING:
-    from batch_scoring.declare import TableName
+    from batch_scoring.declare import TableName, Task
 
 _DAYS = 7
 _START_SECONDS = 20.0
@@ -133,17 +135,17 @@ def _replay(demo: Demo, clock: Callable[[], datetime]) -> None:
         out.print(f"   {day} was not published: {sentence}", markup=False)
     if not replayed.published and Reader(demo.settings.store).snapshot().served(demo.name).live is None:
         raise GateFailed("demo", expected="at least one published version", found="none", fix="See the days above.")
-    _show_replay(replayed, time.monotonic() - begun)
+    _show_replay(replayed, demo.product.table.task, time.monotonic() - begun)
 
 
-def _show_replay(replayed: Replayed, seconds: float) -> None:
+def _show_replay(replayed: Replayed, task: Task, seconds: float) -> None:
     if replayed.published:
-        newest = replayed.published[-1].draft.training
+        draft = replayed.published[-1].draft
         out.print(f"\n   {seconds:.0f} s. The training window is searched in every run; the last search:")
-        show_windows(newest.windows, newest.window)
+        show_windows(draft.training.windows, draft.training.window, metric(draft.task))
     if replayed.realised:
         out.print("\n   What was predicted against what then happened, beside the naive baseline:")
-        show_realised(replayed.realised)
+        show_realised(replayed.realised, task)
     else:
         out.print("\n   No label of these days is known yet.")
 
@@ -162,8 +164,9 @@ def _look_up(demo: Demo) -> None:
 
 
 def _query(demo: Demo) -> None:
+    decision = "" if isinstance(demo.product.table.task, Number) else "decision, "
     query = (
-        f'SELECT decision, count(*) AS "rows", round(avg(score), 3) AS mean_score, any_value(version) AS version '  # noqa: S608  # a declared name
+        f'SELECT {decision}count(*) AS "rows", round(avg(score), 3) AS mean_score, any_value(version) AS version '  # noqa: S608  # a declared name
         f"FROM {demo.name} GROUP BY ALL ORDER BY ALL"
     )
     _say(5, "An analyst opens the catalog in DuckDB", f"foretable sql '{query}'")

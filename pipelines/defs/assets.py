@@ -92,7 +92,8 @@ def _model_assets(product: Product, partitions: dg.PartitionsDefinition[str]) ->
         """Every candidate training window on the same out-of-time blocks."""
         from pipelines.steps import search
 
-        return dg.MaterializeResult(metadata=describe.windows(search(workspace.run(product, context), context.log.info)))
+        found = search(workspace.run(product, context), context.log.info)
+        return dg.MaterializeResult(metadata=describe.windows(found, product.table.task))
 
     @dg.asset(key=[name, "contender"], group_name=name, kinds={"xgboost"}, partitions_def=partitions, deps=[window_search])
     @one_sentence
@@ -100,7 +101,8 @@ def _model_assets(product: Product, partitions: dg.PartitionsDefinition[str]) ->
         """The chosen window's model beside baseline and live on the hold-out, then refitted on everything known."""
         from pipelines.steps import train
 
-        return dg.MaterializeResult(metadata=describe.training(train(workspace.run(product, context), context.log.info).training))
+        trained = train(workspace.run(product, context), context.log.info)
+        return dg.MaterializeResult(metadata=describe.training(trained.training, product.table.task))
 
     @dg.asset(key=[name, "scores"], group_name=name, kinds={"xgboost", "feast"}, partitions_def=partitions, deps=[contender])
     @one_sentence

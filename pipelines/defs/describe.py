@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from batch_scoring.domain import EXPLANATIONS, FEATURES, Column, Manifest, Release, Training
+from batch_scoring.declare import Task
+from batch_scoring.domain import EXPLANATIONS, FEATURES, Column, Manifest, Release, Skew, Training
 from batch_scoring.errors import DataRejected
+from batch_scoring.tasks import metric, unit
 from pipelines.run import Examples, Run, Search
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def examples(found: Examples) -> Metadata:
     return {"training set": found.id, "file": dg.MetadataValue.path(found.path), "features": len(found.columns)}
 
 
-def windows(found: Search) -> Metadata:
+def windows(found: Search, task: Task) -> Metadata:
     """The window search as a table: windows down, folds across."""
     from pipelines.training.search import mean_losses
 
@@ -57,18 +59,31 @@ def windows(found: Search) -> Metadata:
         ]
         for window, mean in mean_losses(found.windows).items()
     ]
-    heads = ["window", *(f"fold {fold}" for fold in folds), "mean log-loss"]
+    heads = ["window", *(f"fold {fold}" for fold in folds), f"mean {metric(task)}"]
     return {"window": str(found.window), "windows": _markdown(heads, rows)}
 
 
-def training(record: Training) -> Metadata:
+def training(record: Training, task: Task) -> Metadata:
     """The hold-out comparison and the refit."""
+    loss = metric(task)
     rows = [(score.who, f"{score.loss:.4f}", _number(score.auc), score.rows, score.note) for score in record.holdout]
     return {
         "training rows": record.train_rows,
         "trained on": f"{record.train_from:%Y-%m-%d} to {record.train_to:%Y-%m-%d}",
-        "hold-out": _markdown(["who", "log-loss", "AUC", "rows", "note"], rows),
-        **{f"hold-out log-loss {score.who}": score.loss for score in record.holdout},
+        "hold-out": _markdown(["who", loss, "AUC", "rows", "note"], rows),
+        **{f"hold-out {loss} {score.who}": score.loss for score in record.holdout},
+    }
+
+
+def skew(found: Skew) -> Metadata:
+    """Served features beside training, the most shifted first."""
+    rows = [
+        (each.feature, _number(each.psi), each.differing, f"{each.served_nulls:.1%}", each.serve_as or "")
+        for each in sorted(found.features, key=lambda each: -(each.psi or 0.0))
+    ]
+    return {
+        "cells that training would see otherwise": found.differing,
+        "served features": _markdown(["feature", "PSI against training", "differing cells", "nulls", "served as"], rows),
     }
 
 
@@ -78,7 +93,7 @@ def importance(run: Run) -> Metadata:
 
     keys = run.table.entity.key_names
     strongest = mean_contributions(run.file(EXPLANATIONS), keys)[:15]
-    picture = base64.b64encode(plot_summary(run.file(EXPLANATIONS), run.file(FEATURES), keys)).decode()
+    picture = base64.b64encode(plot_summary(run.file(EXPLANATIONS), run.file(FEATURES), keys, unit(run.table.task))).decode()
     return {
         "summary": dg.MetadataValue.md(f"![SHAP summary](data:image/png;base64,{picture})"),
         "importance": _markdown(["feature", "mean |contribution|"], [(name, f"{mean:.4f}") for name, mean in strongest]),
@@ -95,6 +110,8 @@ def version(manifest: Manifest) -> Metadata:
         "version": manifest.version,
         "dagster/row_count": manifest.draft.rows,
         "gates": _markdown(["gate", "verdict", "observed", "limit", "message"], rows),
+        **({} if manifest.draft.skew is None else skew(manifest.draft.skew)),
+        **({"note": manifest.draft.training.note} if manifest.draft.training.note else {}),
     }
 
 
