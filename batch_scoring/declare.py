@@ -421,12 +421,13 @@ class Positional:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """The naive forecast a model has to beat: the trailing mean label of the entity, else of a wider group, else of all.
+    """The naive forecasts a model has to beat: trailing mean, same weekday, last value, a constant; the best of them counts.
 
     Attributes:
-        groups: from narrow to wide, the columns (keys or features) that form a group. The first is tried first.
-        days: how far back the mean looks.
-        min_rows: a group with fewer examples is passed over for the next.
+        groups: from narrow to wide, the columns (keys or features) that form a group; without any, the entity's keys. A
+            group's mean is drawn towards that of the next wider one, and at last towards everything.
+        days: how far back they look.
+        min_rows: so many examples of a group weigh as much as the wider group does.
     """
 
     groups: tuple[tuple[str, ...], ...] = ()
@@ -435,7 +436,7 @@ class Baseline:
 
     def __post_init__(self) -> None:
         _require(self.days >= 1, "Baseline.days", "1 or more", self.days, "Give the span in days.")
-        _require(self.min_rows >= 1, "Baseline.min_rows", "1 or more", self.min_rows, "Give the smallest group to trust.")
+        _require(self.min_rows >= 1, "Baseline.min_rows", "1 or more", self.min_rows, "Give a number of examples.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss as reference_log_loss
 from support.made import DAILY, LABEL, MODEL, made, table
 
-from batch_scoring import Baseline, HoldOut, PredictionTable
+from batch_scoring import HoldOut, PredictionTable
 from batch_scoring.domain import Column
-from pipelines.training.baseline import forecast
 from pipelines.training.cells import Evaluator
 from pipelines.training.contender import judge_on_holdout, refit
 from pipelines.training.continuing import Champion
@@ -74,33 +72,6 @@ def test_a_live_model_whose_feature_is_gone_is_compared_by_its_recipe_without_it
     champion = served(data, declared, block.cutoff, features=gone)
     *_, live = judge_on_holdout(Evaluator(data=data, label=LABEL), declared, block, RECIPE, champion).scores
     assert live.note == "same recipe, fitted at the cut-off, without gone"
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 1), st.integers(0, 20)), min_size=1, max_size=60),
-    st.integers(1, 4),
-    st.integers(1, 15),
-)
-def test_the_baseline_is_the_trailing_mean_of_the_narrowest_group_with_enough_rows(
-    examples: list[tuple[int, int, int, int]], min_rows: int, days: int
-) -> None:
-    cutoff = datetime(2024, 2, 1, tzinfo=UTC)
-    history = pl.DataFrame(
-        [(a, b, y, cutoff - timedelta(days=1 + ago)) for a, b, y, ago in examples],
-        schema={"a": pl.Int64, "b": pl.Int64, "label": pl.Int64, "event_timestamp": pl.Datetime("us", "UTC")},
-        orient="row",
-    )
-    rows = pl.DataFrame([(a, b) for a in range(5) for b in range(3)], schema=["a", "b"], orient="row")
-    baseline = Baseline(groups=(("a", "b"), ("b",)), days=days, min_rows=min_rows)
-    found = forecast(history, rows, baseline, LABEL, cutoff)
-    recent = [(a, b, y) for a, b, y, ago in examples if ago < days]
-    for (a, b), value in zip(rows.iter_rows(), found, strict=True):
-        group = [y for c, d, y in recent if (c, d) == (a, b)]
-        if len(group) < min_rows:
-            group = [y for _, d, y in recent if d == b]
-        if len(group) < min_rows:
-            group = [y for *_, y in recent]
-        assert value == pytest.approx((sum(group) + 0.5) / (len(group) + 1))
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(0.001, 0.999)), min_size=2, max_size=50))
