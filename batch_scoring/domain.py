@@ -146,6 +146,39 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSkew:
+    """One served feature beside what training sees.
+
+    Attributes:
+        serve_as: the constant of a positional feature, as text; None for every other.
+        differing: compared cells in which the training path gives something else.
+        psi: population stability index of the served values against the rows the model was fitted on; None if either is
+            empty. A positional feature's is large by design.
+        served_nulls, trained_nulls: share of missing values, 0 to 1.
+    """
+
+    feature: str
+    serve_as: str | None
+    differing: int
+    psi: float | None
+    served_nulls: float
+    trained_nulls: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skew:
+    """The features served with a version beside training. ``compared``: rows compared cell by cell."""
+
+    compared: int
+    features: tuple[FeatureSkew, ...]
+
+    @property
+    def differing(self) -> int:
+        """Compared cells that differ, in all features."""
+        return sum(feature.differing for feature in self.features)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileFact:
     """What a file of a version must be: its size and SHA-256 (hex)."""
 
@@ -164,6 +197,7 @@ class Draft:
         reason: why this run was made, e.g. "schedule" or "manual: late delivery".
         columns: of predictions and features, documented, in order.
         threshold: of a binary decision; None for every other task.
+        skew: the served features beside training.
     """
 
     table: TableName
@@ -180,6 +214,7 @@ class Draft:
     reason: str
     packages: Mapping[str, str] = field(default_factory=dict)
     task: Task = field(default_factory=Binary)
+    skew: Skew | None = None
 
     @property
     def passed(self) -> bool:

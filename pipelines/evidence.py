@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from batch_scoring import tasks
-from batch_scoring.domain import EXPLANATIONS, PREDICTIONS, Training
+from batch_scoring.codec import from_json
+from batch_scoring.domain import EXPLANATIONS, PREDICTIONS, Skew, Training
 from batch_scoring.gates import Evidence
 from pipelines.run import Run
 from pipelines.training.contender import BASELINE, CONTENDER, LIVE
@@ -28,6 +29,7 @@ def gather(run: Run, training: Training) -> Evidence:
     predictions = pl.read_parquet(run.file(PREDICTIONS), columns=[*keys, "score", "margin"])
     scores, margins = predictions["score"], predictions["margin"].to_numpy()
     distinct = predictions.select(keys).unique()
+    skew = from_json(run.file("skew.json").read_bytes(), Skew)
     losses = {score.who: score.loss for score in training.holdout}
     notes = {score.who: score.note for score in training.holdout}
     live = live_scores(run)
@@ -42,6 +44,7 @@ def gather(run: Run, training: Training) -> Evidence:
         baseline_loss=losses[BASELINE],
         live_loss=losses.get(LIVE),
         live_note=notes.get(LIVE, ""),
+        skewed={feature.feature: feature.differing for feature in skew.features if feature.differing},
         label_age=(run.as_of - training.train_to - run.table.label.matures_after) / timedelta(days=1),
         score_psi=None if live is None else population_stability(live, np.asarray(scores.drop_nulls().to_numpy())),
     )

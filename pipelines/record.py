@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 
+from batch_scoring.codec import from_json
 from batch_scoring.declare import Binary
-from batch_scoring.domain import Column, Draft
+from batch_scoring.domain import Column, Draft, Skew
 from batch_scoring.gates import GateResult
 from batch_scoring.tasks import prediction_columns
-from pipelines.run import Run, Trained
+from pipelines.run import Examples, Run, Trained
 
 _PACKAGES = ("foretable", "xgboost-cpu", "feast", "duckdb", "pyarrow", "numpy", "optuna", "shap")
 
@@ -26,6 +28,7 @@ def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], bui
 
     from batch_scoring.domain import PREDICTIONS
 
+    examples = from_json(run.file("examples.json").read_bytes(), Examples)
     table = run.table
     types = {"string": "VARCHAR", "integer": "BIGINT"}
     keys = tuple(
@@ -42,7 +45,8 @@ def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], bui
         threshold=table.decision.threshold if isinstance(table.task, Binary) else None,
         columns=(*keys, _KEY, *prediction_columns(table.task), *_STAMPS, *trained.features),
         task=table.task,
-        training=trained.training,
+        training=replace(trained.training, note=examples.note),
+        skew=from_json(run.file("skew.json").read_bytes(), Skew),
         gates=gates,
         reason=run.reason,
         packages={name: version(name) for name in _PACKAGES},

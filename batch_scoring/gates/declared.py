@@ -67,6 +67,11 @@ class ContributionsSum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedAsTrained:
+    """For the same entities and moment, the training path gives the features that are served. Observed: differing cells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tunable:
     """A gate that may be ``warn``: it is judged and shown as ever, and stops nothing."""
 
@@ -307,7 +312,7 @@ class Staleness(Tunable):
             raise DeclarationError("Staleness.max_age", expected="0 or more", found=str(self.max_age), fix="Give a span.")
 
 
-IntegrityGate = RowCount | UniqueKeys | ValidScores | ContributionsSum
+IntegrityGate = RowCount | UniqueKeys | ValidScores | ContributionsSum | ServedAsTrained
 Gate = (
     IntegrityGate
     | BeatsBaseline
@@ -327,7 +332,13 @@ Gate = (
     | Staleness
 )
 
-INTEGRITY: tuple[IntegrityGate, ...] = (RowCount(), UniqueKeys(), ValidScores(), ContributionsSum())
+INTEGRITY: tuple[IntegrityGate, ...] = (
+    RowCount(),
+    UniqueKeys(),
+    ValidScores(),
+    ContributionsSum(),
+    ServedAsTrained(),
+)
 """Judged whatever is declared, and never waived: a table that fails one is broken, not doubtful."""
 
 

@@ -102,6 +102,7 @@ class Evidence:
         rank_moves: percentiles 0 to 100 of the entities' change of rank, as a share of the table.
         importance: each feature's share of all absolute contributions; live_importance: the same in the live version.
         new_nulls: per feature, its null share now less that of the newest training rows. out_of_range: share far outside.
+        skewed: per feature, served cells that the training path gives otherwise; none for a feature without any.
         label_age: days from the newest label's event to the as-of, less the label's horizon and delay.
     """
 
@@ -129,4 +130,5 @@ class Evidence:
     live_importance: Mapping[str, float] = field(default_factory=dict)
     new_nulls: Mapping[str, float] = field(default_factory=dict)
     out_of_range: Mapping[str, float] = field(default_factory=dict)
+    skewed: Mapping[str, int] = field(default_factory=dict)
     label_age: float | None = None

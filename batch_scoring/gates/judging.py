@@ -27,6 +27,7 @@ from batch_scoring.gates.declared import (
     ScoreDistance,
     ScoreShift,
     SegmentsHold,
+    ServedAsTrained,
     Severity,
     Staleness,
     SuspiciouslyGood,
@@ -98,6 +99,10 @@ def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:  # noqa: PLR0912  
         case ContributionsSum(tolerance=tolerance):
             error = evidence.contributions_error
             return _at_most(name, error, tolerance, f"contributions miss the margin by at most {error:.2g}")
+        case ServedAsTrained():
+            columns = f", in {', '.join(evidence.skewed)}" if evidence.skewed else ""
+            cells = sum(evidence.skewed.values())
+            return _at_most(name, cells, 0, f"{cells} served cells are not what training would see{columns}")
         case BeatsBaseline():
             return _judge_gain(name, evidence, gate)
         case NotWorseThanLive():

@@ -1,7 +1,7 @@
 """The record inside the analysts' catalog: small tables in the schema ``meta``.
 
 ``releases`` (every release up to this one), ``versions`` (every kept version and what became of it), ``gates``,
-``windows`` (the window search), ``holdout`` (the competitors on the final hold-out) and ``columns``.
+``windows`` (the window search), ``holdout`` (the competitors on the final hold-out), ``skew`` and ``columns``.
 """
 
 from __future__ import annotations
@@ -51,6 +51,13 @@ _TABLES = {
         """
         table_name VARCHAR, version INTEGER, competitor VARCHAR, row_count BIGINT, loss DOUBLE, auc DOUBLE, note
         VARCHAR
+        """,
+    ),
+    "skew": (
+        "Every served feature of every kept version beside training; psi: how far its distribution has moved",
+        """
+        table_name VARCHAR, version INTEGER, feature VARCHAR, psi DOUBLE, differing BIGINT, compared BIGINT, served_nulls
+        DOUBLE, trained_nulls DOUBLE, serve_as VARCHAR
         """,
     ),
     "columns": (
@@ -126,6 +133,7 @@ def meta_script(releases: tuple[Release, ...], facts: tuple[TableFacts, ...]) ->
             for table, each in _each(facts)
             for score in each.draft.training.holdout
         ),
+        "skew": (row for table, each in _each(facts) for row in _skew_rows(table.name, each)),
         "columns": (
             (table.name, each.version, position, column.name, column.type, column.role, column.description)
             for table, each in _each(facts)
@@ -173,6 +181,15 @@ def _version_rows(table: TableFacts) -> Iterator[tuple[Literal, ...]]:
         )
         made = (str(training.window), training.cutoff, training.train_rows, draft.reason)
         yield (table.name, number, draft.as_of, draft.built_at, draft.rows, draft.threshold, *flags, *made)
+
+
+def _skew_rows(name: TableName, manifest: Manifest) -> Iterator[tuple[Literal, ...]]:
+    skew = manifest.draft.skew
+    if skew is None:
+        return
+    for each in skew.features:
+        seen = (each.psi, each.differing, skew.compared, each.served_nulls, each.trained_nulls)
+        yield (name, manifest.version, each.feature, *seen, each.serve_as)
 
 
 def _window_rows(name: TableName, manifest: Manifest) -> Iterator[tuple[Literal, ...]]:

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EVENT = "event_timestamp"
-_TYPES = {"INT32": "BIGINT", "INT64": "BIGINT", "BOOL": "BIGINT", "FLOAT": "DOUBLE", "DOUBLE": "DOUBLE", "STRING": "VARCHAR"}
+DUCKDB_TYPES = {
+    **dict.fromkeys(("INT32", "INT64", "BOOL"), "BIGINT"),
+    **dict.fromkeys(("FLOAT", "DOUBLE"), "DOUBLE"),
+    "STRING": "VARCHAR",
+}
+"""How a feature of a Feast type is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,14 +142,14 @@ def _definition(view: Any, projection: Any, data: Path) -> ViewDefinition:
 
 def _duckdb_type(product: Product, field: Any) -> str:
     kind = field.dtype.to_value_type().name
-    if kind not in _TYPES:
+    if kind not in DUCKDB_TYPES:
         raise DeclarationError(
             f"{product.folder.name}/features.py: Field '{field.name}'.dtype",
             expected="a number, a truth value or a string",
             found=kind.lower(),
             fix="Turn it into one in the dataset's SQL.",
         )
-    return _TYPES[kind]
+    return DUCKDB_TYPES[kind]
 
 
 def _description(view: Any, feature: str) -> str:

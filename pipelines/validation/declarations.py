@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batch_scoring.domain import Column
 from batch_scoring.errors import ForetableError
 from batch_scoring.settings import Settings
 from pipelines.repository import Product, Repository
@@ -84,6 +85,8 @@ def _misfits(product: Product, settings: Settings, definitions: RepoContents, da
         known = ", ".join(services) or "none is declared"
         yield f"{product.folder.name}/table.py: feature_service '{table.feature_service}' is not one of the services: {known}."
         return
+    from pipelines.features.skew import misfits
+
     views = {view.name: view for view in definitions.feature_views}
     features: list[str] = []
     for projection in service.feature_view_projections:
@@ -102,6 +105,19 @@ def _misfits(product: Product, settings: Settings, definitions: RepoContents, da
     for field, columns in [("segments", table.segments), *(("baseline.groups", group) for group in table.baseline.groups)]:
         if unknown := [column for column in columns if column not in known_columns]:
             yield f"{product.folder.name}/table.py: {field} names {', '.join(unknown)}, neither a key nor a feature."
+    yield from (f"{product.folder.name}/table.py: {each}." for each in misfits(table.positional, _columns(service, views)))
+
+
+def _columns(service: Any, views: dict[str, FeatureView]) -> tuple[Column, ...]:
+    from pipelines.features.feast_source import DUCKDB_TYPES
+
+    kinds = [
+        (field.name, field.dtype.to_value_type().name)
+        for projection in service.feature_view_projections
+        if projection.name in views
+        for field in projection.features
+    ]
+    return tuple(Column(name=name, type=DUCKDB_TYPES.get(kind, kind), role="feature") for name, kind in kinds)
 
 
 def _view_misfits(
