@@ -32,3 +32,17 @@ class Paired:
     mean: float
     error: float
     clusters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Two models on the same rows.
+
+    Attributes:
+        rows: how many were asked about. correlation: Spearman's, of their scores. shift: between their mean scores, in
+            standard deviations of the first.
+    """
+
+    rows: int
+    correlation: float
+    shift: float
