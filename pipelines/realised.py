@@ -61,7 +61,7 @@ def join_outcomes(table: PredictionTable, examples: pl.DataFrame, as_of: datetim
     history = examples.filter(
         (pl.col("event_timestamp") + table.label.matures_after <= as_of) & (pl.col("label_known_at") <= as_of)
     )
-    naive = forecast(history, happened, table.baseline, table.label, as_of)
+    naive = forecast(history, happened, table.baseline, table.label, as_of, table.task)
     stored = tasks.forecast_column(table.task)
     published = pl.read_parquet(version_folder / PREDICTIONS, columns=[*keys, stored])
     if isinstance(table.task, Classes):

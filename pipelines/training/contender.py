@@ -56,7 +56,7 @@ def judge_on_holdout(
     model = evaluator.fit(Cell(recipe=recipe, block=block))
     if model is None:
         raise _nothing_to_go_on_from(recipe)
-    naive = forecast(data.frame.filter(past), data.frame.filter(test), table.baseline, table.label, block.cutoff)
+    naive = forecast(data.frame.filter(past), data.frame.filter(test), table.baseline, table.label, block.cutoff, table.task)
     scores = [
         _scored(table.task, CONTENDER, labels, predict(model, material, test)),
         _scored(table.task, BASELINE, labels, naive),
