@@ -259,7 +259,11 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """An immutable snapshot of the whole store; release 1 is the empty store."""
+    """An immutable snapshot of the whole store; release 1 is the empty store.
+
+    Attributes:
+        lives: the versions of each table that were ever live and are kept, the latest first.
+    """
 
     id: ReleaseId
     previous: ReleaseId | None
@@ -268,6 +272,7 @@ class Release:
     who: str
     when: datetime
     why: str
+    lives: Mapping[TableName, tuple[VersionId, ...]] = field(default_factory=dict)
     format: Literal[1] = 1
 
 

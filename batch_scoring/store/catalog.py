@@ -13,17 +13,31 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from hashlib import sha256
 from itertools import count
 from os.path import abspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_scoring import domain, tasks
+from batch_scoring.declare import TableName
 from batch_scoring.domain import EXPLANATIONS, FEATURES, PREDICTIONS, Manifest, Release, VersionId
+from batch_scoring.errors import StoreCorrupt
 from batch_scoring.store.index import feature_columns
-from batch_scoring.store.layout import version_folder, versions_folder
-from batch_scoring.store.meta import TableFacts, facts_of, meta_script
+from batch_scoring.store.layout import (
+    CATALOG,
+    read_release,
+    read_sums,
+    release_folder,
+    table_names,
+    version_folder,
+    versions_folder,
+    walk_back,
+)
+from batch_scoring.store.meta import Known, TableFacts, add_release, columns_script, facts_of, new_script
+from batch_scoring.store.meta import table_script as meta_script
 from batch_scoring.store.sql import glob_text, ident, path_text, rows, text
 
 if TYPE_CHECKING:
@@ -31,7 +45,12 @@ if TYPE_CHECKING:
 
 STORAGE_VERSION = "v1.5.0"
 """DuckDB 1.5 and later read the file; the default of DuckDB 2 shuts 1.x tools out."""
+_BLOCK = 16_384
+"""Bytes, the fewest that DuckDB knows: with its default every small table would take a quarter of a megabyte."""
 
+_FILES = "served_files"
+_SHOWN = "CREATE OR REPLACE VIEW {view} AS SELECT * FROM {files}.{view}; COMMENT ON VIEW {view} IS {comment};"
+_BIND = "SELECT 1 FROM {views} LIMIT 0;"
 _ONE = "SELECT * FROM read_parquet({path}){condition}"
 _DAMAGED = "SELECT error({message}) AS damaged"
 # By pattern, not by list, while all is well: a version that is pruned later is then simply not there any more.
@@ -49,6 +68,7 @@ _COMMENTS = {
     "as_of": "the moment the version speaks for",
     "version": "table version that the row belongs to",
 }
+_ALL = "_all_versions"
 _VIEWS = {
     PREDICTIONS: ("", "live predictions"),
     EXPLANATIONS: ("_explanations", "contribution of every feature to every live prediction"),
@@ -56,8 +76,14 @@ _VIEWS = {
 }
 
 
+_SUFFIXES = (*(suffix for suffix, _ in _VIEWS.values()), _ALL)
+
+
 def write_catalog(path: Path, root: Path, release: Release) -> None:
-    """Create the DuckDB file at ``path``, which must not exist.
+    """Create the DuckDB file of a release at ``path``, which must not exist.
+
+    Made from the file of the release before where that is whole, by changing only what has changed: that costs the same
+    beside any number of tables, versions and releases. Otherwise, and whenever that does not work out, from nothing.
 
     A version whose files are damaged is left out; if it is live, its views say so when they are read.
 
@@ -67,37 +93,91 @@ def write_catalog(path: Path, root: Path, release: Release) -> None:
     import duckdb
 
     root = Path(abspath(root))  # noqa: PTH100 -- views hold it as text, so '..' must be gone but links stay as given
-    releases, facts = facts_of(root, release)
+    carried = _file_before(root, release)
+    if carried is not None:
+        before, content = carried
+        path.write_bytes(content)
+        try:
+            with _attached(path) as con:
+                _change(con, root, release, before)
+        except (duckdb.Error, _Outdated):
+            _remove(path)
+        else:
+            return
+    releases = tuple(walk_back(root, release))
+    facts = facts_of(root, release, None, {})
     try:
-        _write(path, root, releases, facts)
+        _create(path, root, releases, facts)
     except duckdb.Error:
         sound = tuple(table.without(_unreadable(root, table)) for table in facts)
         if sound == facts:
             raise
-        path.unlink(missing_ok=True)
-        _write(path, root, releases, sound)
+        _remove(path)
+        _create(path, root, releases, sound)
 
 
-def _write(path: Path, root: Path, releases: tuple[Release, ...], facts: tuple[TableFacts, ...]) -> None:
-    script = "".join((meta_script(releases, facts), *(part for table in facts for part in _table_script(root, table))))
+def _file_before(root: Path, release: Release) -> tuple[Release, bytes] | None:
+    """The release before and its catalog, if both have the checksums that they should."""
+    if release.previous is None:
+        return None
+    folder = release_folder(root, release.previous)
+    try:
+        before, content = read_release(root, release.previous), (folder / CATALOG).read_bytes()
+    except (StoreCorrupt, FileNotFoundError):  # the record of it is gone, or its catalog was pruned
+        return None
+    return (before, content) if read_sums(folder).get(CATALOG) == sha256(content).hexdigest() else None
+
+
+class _Outdated(Exception):
+    """A catalog holds a table that the store does not."""
+
+
+def _change(con: duckdb.DuckDBPyConnection, root: Path, release: Release, before: Release) -> None:
+    """Make the catalog of one release that of the next."""
+    known: dict[TableName, dict[VersionId, Known]] = {}
+    for table, version, origin, kept in con.execute("SELECT table_name, version, origin, kept FROM meta.versions").fetchall():
+        known.setdefault(TableName(table), {})[VersionId(version)] = Known(origin=origin, kept=kept)
+    if not known.keys() <= set(table_names(root)):
+        raise _Outdated
+    facts = facts_of(root, release, before, known)
+    con.execute("BEGIN")
+    add_release(con, release)
+    con.execute(f"{''.join(part for table in facts for part in _table_script(root, table))} COMMIT")
+
+
+def _create(path: Path, root: Path, releases: tuple[Release, ...], facts: tuple[TableFacts, ...]) -> None:
+    views = "".join(part for table in facts for part in _table_script(root, table))
+    with _attached(path) as con:
+        con.execute(f"BEGIN; CREATE SCHEMA {_FILES}; {new_script(releases)} {views} COMMIT")
+
+
+@contextmanager
+def _attached(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in which the file at ``path`` is the default database; whole and closed afterwards."""
     alias = f"catalog_{next(_aliases)}"
-    with _engine(os.getpid()).cursor() as con:
-        con.execute(f"ATTACH {path_text(path)} AS {alias} (STORAGE_VERSION {text(STORAGE_VERSION)})")
+    options = f"STORAGE_VERSION {text(STORAGE_VERSION)}, BLOCK_SIZE {_BLOCK}"
+    with engine(os.getpid()).cursor() as con:
+        con.execute(f"ATTACH {path_text(path)} AS {alias} ({options}); USE {alias}")
         try:
-            con.execute(f"USE {alias}; BEGIN; {script} COMMIT; CHECKPOINT {alias}")
-            con.execute(f"USE memory; DETACH {alias}")
+            yield con
+            con.execute(f"CHECKPOINT {alias}; USE memory; DETACH {alias}")
         except BaseException:
-            _engine.cache_clear()  # a failed write can leave the whole instance invalid
+            engine.cache_clear()  # a failed write can leave the whole instance invalid
             raise
     if path.with_name(f"{path.name}.wal").exists():  # a detach keeps quiet about what it could not write
         raise OSError(errno.EIO, "DuckDB left a log behind instead of a whole file", str(path))
+
+
+def _remove(path: Path) -> None:
+    for left in (path, path.with_name(f"{path.name}.wal")):
+        left.unlink(missing_ok=True)
 
 
 _aliases = count()
 
 
 @cache
-def _engine(pid: int) -> duckdb.DuckDBPyConnection:  # noqa: ARG001 -- a forked process must not use its parent's
+def engine(pid: int) -> duckdb.DuckDBPyConnection:  # noqa: ARG001 -- a forked process must not use its parent's
     """The DuckDB instance in which this process writes catalogs: starting one costs as much as writing a catalog."""
     import duckdb
 
@@ -109,7 +189,7 @@ def _unreadable(root: Path, table: TableFacts) -> frozenset[VersionId]:
     import duckdb
 
     bad = set()
-    with _engine(os.getpid()).cursor() as con:
+    with engine(os.getpid()).cursor() as con:
         for manifest in table.whole:
             folder = version_folder(root, table.name, manifest.version)
             try:
@@ -121,21 +201,51 @@ def _unreadable(root: Path, table: TableFacts) -> frozenset[VersionId]:
 
 
 def _table_script(root: Path, table: TableFacts) -> Iterator[str]:
-    """The views of one table; all of them work when nothing is live, or nothing is kept."""
-    live = next((manifest for manifest in table.whole if manifest.version == table.served.live), None)
-    described = live or (table.manifests[-1] if table.manifests else None)
-    for name, (suffix, comment) in _VIEWS.items():
-        view = ident(table.name + suffix)
-        yield f"CREATE VIEW {view} AS {_latest(root, table, live, name)};"
-        if described is not None:
-            about = f"{described.draft.description} -- " if name == PREDICTIONS else f"{table.name}: "
-            yield f"COMMENT ON VIEW {view} IS {text(about + comment)};"
-    yield from _all_versions(root, table)
-    if live is not None:
+    """What makes one table right. All its views work when nothing is live, or nothing is kept.
+
+    The views of ``main`` read those of the schema of files, which are replaced at every flip; they stay, and their many
+    comments with them, as long as the comments and the columns are the same.
+    """
+    yield meta_script(table)
+    live, anew = table.manifest(table.served.live), not _same_comments(table)
+    if anew or table.served.live != table.before.live or not table.same_files:
         for name, (suffix, _) in _VIEWS.items():
-            yield from _column_comments(live, name, ident(table.name + suffix))
-        if any(manifest.passed for manifest in table.whole):
-            yield from _column_comments(live, PREDICTIONS, ident(f"{table.name}_all_versions"))
+            yield f"CREATE OR REPLACE VIEW {_FILES}.{ident(table.name + suffix)} AS {_latest(root, table, live, name)};"
+    yield from _all_versions(root, table)
+    if anew:
+        yield columns_script(table)
+        yield from _views(table, live)
+    else:  # fails if the columns are not those that the views were made with
+        read = _SUFFIXES if not table.same_files else _SUFFIXES[:-1]
+        yield _BIND.format(views=", ".join(ident(table.name + suffix) for suffix in read))
+
+
+def _same_comments(table: TableFacts) -> bool:
+    """Whether the views that the catalog holds say what views made now would say."""
+    live, before = table.manifest(table.served.live), table.manifest(table.before.live)
+    if live is None or before is None or before in table.new:
+        return False
+    return list(_comments(live)) == list(_comments(before))
+
+
+def _comments(manifest: Manifest) -> Iterator[tuple[str, ...]]:
+    yield (manifest.draft.description,)
+    for name in _VIEWS:
+        yield from column_comments(manifest, name)
+
+
+def _views(table: TableFacts, live: Manifest | None) -> Iterator[str]:
+    """The views of ``main``, described; their columns too, once something is live."""
+    described = live or (table.manifests[-1] if table.manifests else None)
+    comments = [(name, suffix, f"{table.name}: {comment}") for name, (suffix, comment) in _VIEWS.items()]
+    if described is not None:
+        comments[0] = (PREDICTIONS, "", f"{described.draft.description} -- {_VIEWS[PREDICTIONS][1]}")
+    comments.append((PREDICTIONS, _ALL, f"{table.name}: predictions of every kept version that passed its gates"))
+    for name, suffix, comment in comments:
+        view = ident(table.name + suffix)
+        yield _SHOWN.format(view=view, files=_FILES, comment=text(comment))
+        if live is not None:
+            yield from _column_comments(live, name, view)
 
 
 def _latest(root: Path, table: TableFacts, live: Manifest | None, name: str) -> str:
@@ -151,17 +261,18 @@ def _latest(root: Path, table: TableFacts, live: Manifest | None, name: str) -> 
 
 
 def _all_versions(root: Path, table: TableFacts) -> Iterator[str]:
-    view, macro = ident(f"{table.name}_all_versions"), ident(f"{table.name}_as_of")
+    """The history, and the macro that chooses from it; each unless it is right already."""
     good = tuple(manifest for manifest in table.whole if manifest.passed)
     source = _history(root, table, good)
-    yield f"CREATE VIEW {view} AS {source};"
-    yield f"COMMENT ON VIEW {view} IS {text(f'{table.name}: predictions of every kept version that passed its gates')};"
+    if not table.same_files or not table.known:
+        yield f"CREATE OR REPLACE VIEW {_FILES}.{ident(table.name + _ALL)} AS {source};"
     if good:
         served = [each for each in good if each.version in table.ever_live and each.version not in table.served.barred]
         versions = rows((each.draft.as_of, each.version) for each in served) or "(NULL::TIMESTAMPTZ, NULL::INTEGER)"
         source = _AS_OF.format(source=source, versions=versions)
-    yield f"CREATE MACRO {macro}(ts) AS TABLE {source};"
+    macro = ident(f"{table.name}_as_of")
     comment = "predictions of the version that spoke for that moment: the newest as-of not after it, once live, not barred"
+    yield f"CREATE OR REPLACE MACRO {macro}(ts) AS TABLE {source};"
     yield f"COMMENT ON MACRO TABLE {macro} IS {text(f'{table.name}: {comment}')};"
 
 

@@ -92,7 +92,7 @@ def is_table_name(name: str) -> bool:
 def numbers_in(folder: Path, prefix: str = "") -> tuple[int, ...]:
     """The numbers of the folders in ``folder`` named ``<prefix>000007``, ascending; none if it does not exist."""
     try:
-        names = [path.name for path in folder.iterdir()]
+        names = os.listdir(folder)  # noqa: PTH208 -- half the time of iterdir, and every publish counts versions
     except (FileNotFoundError, NotADirectoryError):
         return ()
     found = (name[len(prefix) :] for name in names if name.startswith(prefix))

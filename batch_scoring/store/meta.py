@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch_scoring.codec import to_json
 from batch_scoring.declare import TableName
 from batch_scoring.domain import Manifest, Release, Served, VersionId
-from batch_scoring.store.layout import has_its_files, readable_versions, table_names, version_ids, walk_back
+from batch_scoring.store.layout import has_its_files, readable_versions, table_names, version_folder, version_ids
 from batch_scoring.store.sql import Literal, text
+
+if TYPE_CHECKING:
+    import duckdb
 
 _TABLES = {
     "releases": (
@@ -29,7 +33,7 @@ _TABLES = {
         """
         table_name VARCHAR, version INTEGER, as_of TIMESTAMPTZ, built_at TIMESTAMPTZ, row_count BIGINT, threshold
         DOUBLE, passed BOOLEAN, served BOOLEAN, live BOOLEAN, shadow BOOLEAN, barred BOOLEAN, kept BOOLEAN,
-        training_window VARCHAR, cutoff TIMESTAMPTZ, train_rows BIGINT, reason VARCHAR
+        training_window VARCHAR, cutoff TIMESTAMPTZ, train_rows BIGINT, reason VARCHAR, origin VARCHAR
         """,
     ),
     "gates": (
@@ -63,108 +67,215 @@ _TABLES = {
     "columns": (
         "Every documented column of the live version of every table",
         """
-        table_name VARCHAR, version INTEGER, position INTEGER, column_name VARCHAR, type VARCHAR, role VARCHAR,
-        description VARCHAR
+        table_name VARCHAR, position INTEGER, column_name VARCHAR, type VARCHAR, role VARCHAR, description VARCHAR
         """,
     ),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a catalog already holds of one version: the folder its rows were read from, and whether its files were all there."""
+
+    origin: str
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableFacts:
-    """What the catalog says of one table.
+    """What the catalog says of one table, and what it said before.
 
     Attributes:
+        served: now. before: in the catalog that is carried on, or nothing.
         manifests: of every kept version, ascending. whole: those whose files are all there.
         ever_live: versions that were live in some release.
-        folders: number of version folders, readable or not.
+        origins: the folder of every kept version, readable or not. known: the rows that the catalog already holds.
     """
 
     name: TableName
     served: Served
+    before: Served
     manifests: tuple[Manifest, ...]
     whole: tuple[Manifest, ...]
     ever_live: frozenset[VersionId]
-    folders: int
+    origins: Mapping[VersionId, str]
+    known: Mapping[VersionId, Known]
 
     @property
     def alike(self) -> bool:
         """Every version folder is whole and has the same columns, so one pattern can read them all."""
-        return len(self.whole) == self.folders and len({(each.draft.entity.keys, each.draft.task) for each in self.whole}) == 1
+        columns = {(each.draft.entity.keys, each.draft.task) for each in self.whole}
+        return len(self.whole) == len(self.origins) and len(columns) == 1
+
+    @property
+    def new(self) -> tuple[Manifest, ...]:
+        """Manifests of which the catalog holds no rows yet, or rows of a folder that was there before."""
+        return tuple(each for each in self.manifests if not self._holds(each.version))
+
+    @property
+    def gone(self) -> tuple[VersionId, ...]:
+        """Versions whose rows are no longer right."""
+        read = {each.version for each in self.manifests}
+        return tuple(version for version in self.known if version not in read or not self._holds(version))
+
+    @property
+    def same_files(self) -> bool:
+        """The catalog was made from just these versions, and from the same of them that are whole."""
+        whole = {each.version for each in self.whole}
+        now = {each.version: Known(origin=self.origins[each.version], kept=each.version in whole) for each in self.manifests}
+        return now == self.known
+
+    def _holds(self, version: VersionId) -> bool:
+        return version in self.known and self.known[version].origin == self.origins[version]
+
+    def manifest(self, version: VersionId | None) -> Manifest | None:
+        """That of a whole version."""
+        return next((each for each in self.whole if each.version == version), None)
 
     def without(self, damaged: frozenset[VersionId]) -> TableFacts:
         """The same, with some versions counted as damaged."""
         return replace(self, whole=tuple(manifest for manifest in self.whole if manifest.version not in damaged))
 
 
-def facts_of(root: Path, release: Release) -> tuple[tuple[Release, ...], tuple[TableFacts, ...]]:
-    """Every release up to this one, newest first, and the facts of every table that has a version."""
-    releases = tuple(walk_back(root, release))
-    tables = (_table_facts(root, name, release, releases) for name in table_names(root))
-    return releases, tuple(table for table in tables if table.folders or table.served != Served())
+Holdings = Mapping[TableName, Mapping[VersionId, Known]]
+"""The versions that a catalog holds rows of."""
 
 
-def _table_facts(root: Path, name: TableName, release: Release, releases: tuple[Release, ...]) -> TableFacts:
-    manifests = readable_versions(root, name)
-    lives = (each.tables[name].live for each in releases if name in each.tables)
-    return TableFacts(
+def facts_of(root: Path, release: Release, before: Release | None, known: Holdings) -> tuple[TableFacts, ...]:
+    """The facts of every table that has a version and is not in the catalog already, as it is now.
+
+    Only those are read; of the others it looks at the folders. Hence a publish costs the same beside any number of tables
+    that did not change.
+    """
+    return tuple(table for name in table_names(root) for table in _changed(root, name, release, before, known.get(name, {})))
+
+
+def _changed(
+    root: Path, name: TableName, release: Release, before: Release | None, known: Mapping[VersionId, Known]
+) -> Iterator[TableFacts]:
+    served = release.tables.get(name, Served())
+    was = Served() if before is None else before.tables.get(name, Served())
+    origins = origins_of(root, name)
+    if not origins and served == Served():
+        return
+    if served == was and origins == {version: each.origin for version, each in known.items()}:
+        return
+    manifests = tuple(each for each in readable_versions(root, name) if each.version in origins)
+    yield TableFacts(
         name=name,
-        served=release.tables.get(name, Served()),
+        served=served,
+        before=was,
         manifests=manifests,
         whole=tuple(manifest for manifest in manifests if has_its_files(root, manifest)),
-        ever_live=frozenset(live for live in lives if live is not None),
-        folders=len(version_ids(root, name)),
+        ever_live=frozenset(release.lives.get(name, ())),
+        origins=origins,
+        known=known,
     )
 
 
-def meta_script(releases: tuple[Release, ...], facts: tuple[TableFacts, ...]) -> str:
-    """SQL that creates and fills the schema, inside the caller's transaction."""
-    content = {
-        "releases": _release_rows(releases),
-        "versions": (row for table in facts for row in _version_rows(table)),
-        "gates": (
-            (table.name, each.version, gate.gate, gate.passed, gate.observed, gate.limit, gate.message)
-            for table, each in _each(facts)
-            for gate in each.draft.gates
-        ),
-        "windows": (row for table, each in _each(facts) for row in _window_rows(table.name, each)),
-        "holdout": (
-            (table.name, each.version, score.who, score.rows, score.loss, score.auc, score.note)
-            for table, each in _each(facts)
-            for score in each.draft.training.holdout
-        ),
-        "skew": (row for table, each in _each(facts) for row in _skew_rows(table.name, each)),
-        "columns": (
-            (table.name, each.version, position, column.name, column.type, column.role, column.description)
-            for table, each in _each(facts)
-            if each.version == table.served.live
-            for position, column in enumerate(each.draft.columns, start=1)
-        ),
-    }
-    return "CREATE SCHEMA meta;" + "".join(_create(name, *_TABLES[name], values) for name, values in content.items())
+def origins_of(root: Path, table: TableName) -> dict[VersionId, str]:
+    """Which folder each kept version is: path, inode and time of its last change of names, in nanoseconds."""
+    found = {}
+    for version in version_ids(root, table):
+        folder = version_folder(root, table, version)
+        try:
+            state = folder.stat()
+        except FileNotFoundError:  # pruned meanwhile
+            continue
+        found[version] = f"{folder}#{state.st_ino}#{state.st_mtime_ns}"
+    return found
 
 
-def _create(name: str, comment: str, columns: str, rows: Iterable[tuple[Literal, ...]]) -> str:
-    # Rows travel as one JSON text: DuckDB binds every literal of a VALUES list by itself, six times as slow.
-    types = dict(column.split() for column in columns.split(","))
-    records, shape = to_json([dict(zip(types, row, strict=True)) for row in rows]), to_json([types])
-    values = f"unnest(from_json({text(records.decode())}, {text(shape.decode())}), recursive := true)"
-    return (
+def new_script(releases: Sequence[Release]) -> str:
+    """SQL that creates the schema with the history, newest release first, and no table's facts yet."""
+    tables = (
         f"CREATE TABLE meta.{name} ({columns}); COMMENT ON TABLE meta.{name} IS {text(comment)};"
-        f"INSERT INTO meta.{name} BY NAME SELECT {values};"
+        for name, (comment, columns) in _TABLES.items()
     )
+    history = [_release_row(each, releases[0]) for each in reversed(releases)]
+    return f"CREATE SCHEMA meta;{''.join(tables)}{_insert('releases', history)}"
 
 
-def _each(facts: Iterable[TableFacts]) -> Iterator[tuple[TableFacts, Manifest]]:
-    return ((table, manifest) for table in facts for manifest in table.manifests)
+_DELETE = "DELETE FROM meta.{name} WHERE table_name = {table} AND {which};"
+_UPDATE = "UPDATE meta.versions SET {changes} WHERE table_name = {table};"
+_FORGET = "UPDATE meta.releases SET is_current = false WHERE is_current"
+_ADD = "INSERT INTO meta.releases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-def _release_rows(releases: tuple[Release, ...]) -> Iterator[tuple[Literal, ...]]:
-    newest = releases[0].id
-    for each in reversed(releases):
-        action = each.action
-        change = (action.kind, action.table, action.channel, action.from_version, action.to_version)
-        yield (each.id, each.previous, each.when, each.who, each.why, *change, each.id == newest)
+def add_release(con: duckdb.DuckDBPyConnection, release: Release) -> None:
+    """Add a release to the history of the one before it."""
+    con.execute(_FORGET)
+    con.execute(_ADD, _release_row(release, release))
+
+
+def table_script(table: TableFacts) -> str:
+    """SQL that makes the rows of one table right: those of its versions, and what became of them."""
+    new, gone = table.new, table.gone
+    content: dict[str, list[tuple[Literal, ...]]] = {
+        "versions": [row for row in _version_rows(table) if row[1] in {each.version for each in new}],
+        "gates": [
+            (table.name, each.version, gate.gate, gate.passed, gate.observed, gate.limit, gate.message)
+            for each in new
+            for gate in each.draft.gates
+        ],
+        "windows": [row for each in new for row in _window_rows(table.name, each)],
+        "holdout": [
+            (table.name, each.version, score.who, score.rows, score.loss, score.auc, score.note)
+            for each in new
+            for score in each.draft.training.holdout
+        ],
+        "skew": [row for each in new for row in _skew_rows(table.name, each)],
+    }
+    parts = [_DELETE.format(name=each, table=text(table.name), which=_among(gone)) for each in content] if gone else []
+    parts += [_insert(each, values) for each, values in content.items()]
+    if len(new) < len(table.manifests):
+        parts.append(_flags(table))
+    return "".join(parts)
+
+
+def columns_script(table: TableFacts) -> str:
+    """SQL that replaces the documented columns of one table by those of its live version."""
+    live = next((each for each in table.manifests if each.version == table.served.live), None)
+    values: list[tuple[Literal, ...]] = [
+        (table.name, position, column.name, column.type, column.role, column.description)
+        for position, column in enumerate(live.draft.columns if live else (), start=1)
+    ]
+    return _DELETE.format(name="columns", table=text(table.name), which="true") + _insert("columns", values)
+
+
+def _insert(name: str, values: Sequence[tuple[Literal, ...]]) -> str:
+    """One statement, or none for no rows."""
+    if not values:
+        return ""
+    # Rows travel as one JSON text: DuckDB binds every literal of a VALUES list by itself, six times as slow.
+    types = dict(column.split() for column in _TABLES[name][1].split(","))
+    records, shape = to_json([dict(zip(types, row, strict=True)) for row in values]), to_json([types])
+    source = f"unnest(from_json({text(records.decode())}, {text(shape.decode())}), recursive := true)"
+    return f"INSERT INTO meta.{name} BY NAME SELECT {source};"
+
+
+def _flags(table: TableFacts) -> str:
+    served = table.served
+    flags = {
+        "served": table.ever_live,
+        "live": [served.live] if served.live is not None else [],
+        "shadow": [served.shadow] if served.shadow is not None else [],
+        "barred": served.barred,
+        "kept": [each.version for each in table.whole],
+    }
+    changes = ", ".join(f"{flag} = {_among(versions)}" for flag, versions in flags.items())
+    return _UPDATE.format(changes=changes, table=text(table.name))
+
+
+def _among(versions: Iterable[VersionId]) -> str:
+    numbers = ", ".join(str(version) for version in sorted(versions))
+    return f"version IN ({numbers})" if numbers else "false"
+
+
+def _release_row(each: Release, newest: Release) -> tuple[Literal, ...]:
+    action = each.action
+    change = (action.kind, action.table, action.channel, action.from_version, action.to_version)
+    return (each.id, each.previous, each.when, each.who, each.why, *change, each.id == newest.id)
 
 
 def _version_rows(table: TableFacts) -> Iterator[tuple[Literal, ...]]:
@@ -179,7 +290,7 @@ def _version_rows(table: TableFacts) -> Iterator[tuple[Literal, ...]]:
             number in table.served.barred,
             number in whole,
         )
-        made = (str(training.window), training.cutoff, training.train_rows, draft.reason)
+        made = (str(training.window), training.cutoff, training.train_rows, draft.reason, table.origins[number])
         yield (table.name, number, draft.as_of, draft.built_at, draft.rows, draft.threshold, *flags, *made)
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -35,10 +36,10 @@ from batch_scoring.store.layout import (
     release_folder,
     releases_folder,
     table_names,
+    version_folder,
     versions_folder,
 )
 from batch_scoring.store.lock import held, locked
-from batch_scoring.store.retention import last_live
 
 
 def create_store(store: Store, *, who: str, when: datetime) -> Release:
@@ -109,6 +110,7 @@ def publish(
         StoreCorrupt: its files are not what its manifest says.
         StoreLocked, StoreUnavailable: as they say.
     """
+    _warm_up()
     with plain_errors(store.root), locked(store, f"publish version {version} of '{table}'"):
         current = read_current(store.root)
         _require_expected(current, expected)
@@ -153,6 +155,7 @@ def rollback(
         StoreCorrupt: the files of ``to`` are not what its manifest says.
         StoreLocked, StoreUnavailable: as they say.
     """
+    _warm_up()
     with plain_errors(store.root), locked(store, f"roll back '{table}'"):
         current = read_current(store.root)
         _require_expected(current, expected)
@@ -173,6 +176,13 @@ def rollback(
         return commit(store, _next(store, current, table, after, action, who=who, when=when, why=why))
 
 
+def _warm_up() -> None:
+    """Load and start DuckDB before the lock is taken: in a fresh process that takes longer than a flip."""
+    from batch_scoring.store.catalog import engine
+
+    engine(os.getpid())
+
+
 def commit(store: Store, release: Release) -> Release:
     """Write a release folder, make it durable and flip ``current`` to it. The caller holds the lock.
 
@@ -182,10 +192,9 @@ def commit(store: Store, release: Release) -> Release:
     from batch_scoring.store.catalog import write_catalog
 
     files, parent = store.files, releases_folder(store.root)
-    for left in numbers_in(parent, BUILDING):  # of a publish that was killed: the lock says nobody is writing it
-        files.remove_tree(parent / f"{BUILDING}{folder_name(left)}")
     building, folder = parent / f"{BUILDING}{folder_name(release.id)}", release_folder(store.root, release.id)
     try:
+        files.remove_tree(building)  # of a publish that was killed: the lock says nobody is writing it
         files.make_folder(building)
         files.write(building / RELEASE, to_pretty_json(release))
         files.produce(building / CATALOG, lambda path: write_catalog(path, store.root, release))
@@ -224,8 +233,18 @@ def _next(
     store: Store, current: Release, table: TableName, served: Served, action: Action, *, who: str, when: datetime, why: str
 ) -> Release:
     tables: Mapping[TableName, Served] = {**current.tables, table: served}
-    number = max(current.id, *numbers_in(releases_folder(store.root))) + 1
-    return Release(id=ReleaseId(number), previous=current.id, tables=tables, action=action, who=who, when=when, why=why)
+    kept = (each for each in current.lives.get(table, ()) if version_folder(store.root, table, each).is_dir())
+    lives = {**current.lives, table: tuple(dict.fromkeys(each for each in (served.live, *kept) if each is not None))}
+    number = next_release(store.root, current)
+    return Release(id=number, previous=current.id, tables=tables, action=action, who=who, when=when, why=why, lives=lives)
+
+
+def next_release(root: Path, current: Release) -> ReleaseId:
+    """The number after the current one that no folder has: a publish may have been killed just before its flip."""
+    number = current.id + 1
+    while release_folder(root, ReleaseId(number)).exists():
+        number += 1
+    return ReleaseId(number)
 
 
 def _after_publish(served: Served, version: VersionId, channel: Channel) -> Served:
@@ -309,7 +328,7 @@ def _as_of(root: Path, table: TableName, version: VersionId | None) -> datetime 
 def _target(root: Path, current: Release, table: TableName, served: Served, to: VersionId | None) -> VersionId:
     """The version to roll back to."""
     if to is None:
-        for version in last_live(root, current, table):
+        for version in current.lives.get(table, ()):
             if version != served.live and version not in served.barred and _is_whole(root, table, version):
                 return version
         raise UnknownVersion(
