@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from batch_scoring import tasks
 from batch_scoring.codec import from_json
-from batch_scoring.domain import EXPLANATIONS, PREDICTIONS, Skew, Training
+from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Skew, Training
 from batch_scoring.gates import Evidence
-from pipelines.run import Run
+from pipelines.run import Run, Trained
 from pipelines.training.contender import BASELINE, CONTENDER, LIVE
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from batch_scoring.measured import Agreement
 
 
 def gather(run: Run, training: Training) -> Evidence:
@@ -46,8 +48,21 @@ def gather(run: Run, training: Training) -> Evidence:
         live_note=notes.get(LIVE, ""),
         skewed={feature.feature: feature.differing for feature in skew.features if feature.differing},
         label_age=(run.as_of - training.train_to - run.table.label.matures_after) / timedelta(days=1),
+        refit=_refit(run),
         score_psi=None if live is None else population_stability(live, np.asarray(scores.drop_nulls().to_numpy())),
     )
+
+
+def _refit(run: Run) -> Agreement | None:
+    """The model that was judged beside the one that is released, on what is served; None when the judged one is not there."""
+    from pipelines.training.refit import compare_models
+
+    judged = run.file("judged.ubj")
+    if not judged.exists():
+        return None
+    trained = from_json(run.file("trained.json").read_bytes(), Trained)
+    released = run.file(MODEL).read_bytes()
+    return compare_models(judged.read_bytes(), released, run.file(FEATURES), trained.features, run.table.task)
 
 
 def live_scores(run: Run) -> npt.NDArray[np.float64] | None:

@@ -219,6 +219,22 @@ class ImportanceJump(Tunable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefitAgrees(Tunable):
+    """The model that is released says what the judged one says, but for the newest labels it was fitted on again.
+
+    Both score the population. Observed: the rank correlation (Spearman), at least ``min_correlation``; or, if that holds
+    and the mean scores lie further apart than ``max_shift`` standard deviations, this shift.
+    """
+
+    min_correlation: float = 0.7
+    max_shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        Tunable.__post_init__(self)
+        _require_limits(self, "min_correlation", "max_shift")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreShift(Tunable):
     """The distribution of scores stays near the live version's. Observed: population stability index over ten bins.
 
@@ -323,6 +339,7 @@ Gate = (
     | MetricLimit
     | SuspiciouslyGood
     | ImportanceJump
+    | RefitAgrees
     | ScoreShift
     | ScoreDistance
     | BiggestMovers
@@ -352,6 +369,7 @@ def default_gates() -> tuple[Gate, ...]:
         Calibrated(severity="warn"),
         SuspiciouslyGood(),
         ImportanceJump(),
+        RefitAgrees(),
         ScoreShift(),
         ScoreDistance(severity="warn"),
         BiggestMovers(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from batch_scoring.gates.declared import Severity
-from batch_scoring.measured import Measured, Paired
+from batch_scoring.measured import Agreement, Measured, Paired
 
 Verdict = Literal["pass", "warn", "waived", "fail"]
 
@@ -103,6 +103,7 @@ class Evidence:
         importance: each feature's share of all absolute contributions; live_importance: the same in the live version.
         new_nulls: per feature, its null share now less that of the newest training rows. out_of_range: share far outside.
         skewed: per feature, served cells that the training path gives otherwise; none for a feature without any.
+        refit: the judged model beside the released one, on the population; None when that was not asked.
         label_age: days from the newest label's event to the as-of, less the label's horizon and delay.
     """
 
@@ -132,3 +133,4 @@ class Evidence:
     out_of_range: Mapping[str, float] = field(default_factory=dict)
     skewed: Mapping[str, int] = field(default_factory=dict)
     label_age: float | None = None
+    refit: Agreement | None = None

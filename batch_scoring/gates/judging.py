@@ -23,6 +23,7 @@ from batch_scoring.gates.declared import (
     MetricLimit,
     NotWorseThanLive,
     PopulationChange,
+    RefitAgrees,
     RowCount,
     ScoreDistance,
     ScoreShift,
@@ -120,6 +121,8 @@ def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:  # noqa: PLR0912  
             return _at_most(name, skill, limit, f"the contender takes away {skill:.0%} of the best baseline's loss")
         case ImportanceJump(max_rise=limit):
             return _judge_importance(name, evidence, limit)
+        case RefitAgrees():
+            return _judge_refit(name, evidence, gate)
         case ScoreShift(max_psi=limit):
             psi = evidence.score_psi
             return (
@@ -264,6 +267,28 @@ def _judge_importance(name: str, evidence: Evidence, limit: float) -> GateResult
     rise = evidence.importance[worst] - before[worst]
     seen = f"'{worst}' makes {evidence.importance[worst]:.0%} of all contributions, after {before[worst]:.0%}"
     return _at_most(name, rise, limit, seen)
+
+
+def _judge_refit(name: str, evidence: Evidence, gate: RefitAgrees) -> GateResult:
+    found = evidence.refit
+    if found is None or not found.rows:
+        return _passed(name, gate.min_correlation, "no refit to compare")
+    if found.correlation < gate.min_correlation:
+        message = (
+            f"the released model ranks {found.rows} entities with a correlation of {found.correlation:.3f} to the judged one; "
+            f"below the limit of {gate.min_correlation:.4g}."
+        )
+        limit = float(gate.min_correlation)
+        return GateResult(gate=name, passed=False, observed=found.correlation, limit=limit, message=message)
+    seen = (
+        f"the released model ranks {found.rows} entities with a correlation of {found.correlation:.3f} to the judged one, "
+        f"its mean score {found.shift:.2f} standard deviations away"
+    )
+    if found.shift <= gate.max_shift:
+        message = f"{seen}; within the limits of {gate.min_correlation:.4g} and {gate.max_shift:.4g}."
+        limit = float(gate.min_correlation)
+        return GateResult(gate=name, passed=True, observed=found.correlation, limit=limit, message=message)
+    return _at_most(name, found.shift, gate.max_shift, seen)
 
 
 def _judge_movers(name: str, evidence: Evidence, gate: BiggestMovers) -> GateResult:

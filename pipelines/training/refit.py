@@ -47,24 +47,23 @@ def agreement(judged: Floats, released: Floats) -> Agreement:
     return Agreement(rows=len(judged), correlation=correlation, shift=shift)
 
 
-def compare_models(
-    judged: bytes, released: bytes, features: Path, columns: tuple[tuple[Column, ...], tuple[Column, ...]], task: Task
-) -> Agreement:
+def compare_models(judged: bytes, released: bytes, features: Path, columns: tuple[Column, ...], task: Task) -> Agreement:
     """Score a population by both models and compare.
 
     Args:
         features: Parquet of what is served. Of a large one every n-th row is asked, about a hundred thousand in all.
-        columns: the features of the judged and of the released model, with the categories each of them learned.
+        columns: the features of both models.
     """
     import numpy as np
 
     from batch_scoring.scoring import Scorer, encode
 
-    scorers = tuple(Scorer(model=model, features=own, task=task) for model, own in zip((judged, released), columns, strict=True))
+    scorers = tuple(Scorer(model=model, features=columns, task=task) for model in (judged, released))
     found: tuple[list[Any], list[Any]] = ([], [])
     for batch in _sampled(features):
+        matrix = encode(batch, columns)
         for scorer, scores in zip(scorers, found, strict=True):
-            forecasts = scorer.forecasts(encode(batch, scorer.features))
+            forecasts = scorer.forecasts(matrix)
             scores.append(forecasts.reshape(-1))  # of classes, every class of every row
     return agreement(*(np.concatenate(scores) if scores else np.empty(0) for scores in found))
 

@@ -17,6 +17,8 @@ from batch_scoring import HoldOut
 from batch_scoring.declare import Binary
 from batch_scoring.domain import Column
 from batch_scoring.errors import NoData
+from batch_scoring.gates import Evidence, RefitAgrees, judge
+from batch_scoring.measured import Agreement
 from pipelines.training.cells import Evaluator
 from pipelines.training.decay import DayLosses, decay_curve, describe_decay, measure_decay, never_falling, plot_decay
 from pipelines.training.fit import TrainingData, encode_training, fit, parameters
@@ -156,10 +158,34 @@ def test_a_refit_on_more_of_the_same_agrees_and_one_on_inverted_labels_does_not(
     half, whole = data.events < np.unique(data.events)[30], np.ones(len(data.events), dtype=bool)
     judged, released = (fit(data, rows, parameters(MODEL), 20) for rows in (half, whole))
     inverted = fit(replace(data, labels=1 - data.labels), whole, parameters(MODEL), 20)
-    columns = (data.features, data.features)
-    good = compare_models(judged, released, served, columns, Binary())
-    bad = compare_models(judged, inverted, served, columns, Binary())
+    good = compare_models(judged, released, served, data.features, Binary())
+    bad = compare_models(judged, inverted, served, data.features, Binary())
     assert good.rows == 500
     assert good.correlation > 0.95
     assert good.shift < 0.2
     assert bad.correlation < 0
+
+
+@pytest.mark.parametrize(
+    ("correlation", "shift", "passed", "observed"),
+    [(0.95, 0.1, True, 0.95), (0.5, 0.1, False, 0.5), (0.95, 1.5, False, 1.5), (0.95, float("inf"), False, None)],
+)
+def test_a_refit_that_ranks_or_weighs_otherwise_than_the_judged_model_is_not_released(
+    correlation: float, shift: float, passed: bool, observed: float | None
+) -> None:
+    evidence = Evidence(
+        population=100,
+        rows=100,
+        matched=100,
+        duplicates=0,
+        invalid_scores=0,
+        contributions_error=0.0,
+        loss=0.5,
+        baseline_loss=0.6,
+        live_loss=None,
+        score_psi=None,
+        refit=Agreement(rows=100, correlation=correlation, shift=shift),
+    )
+    result = next(result for result in judge(evidence, (RefitAgrees(),)) if result.gate == "refit_agrees")
+    assert (result.passed, result.observed) == (passed, observed)
+    assert judge(replace(evidence, refit=None), (RefitAgrees(),))[0].passed
