@@ -15,6 +15,7 @@ import typer
 
 from batch_scoring.errors import BadKey, ForetableError, UnknownKey
 from pipelines.prune_command import prune
+from pipelines.trainingset_command import app as trainingset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -409,6 +410,7 @@ def demo(
 
 
 app.command()(prune)
+app.add_typer(trainingset, name="trainingset")
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipelines.realised import Realised
 
 _PIPE_WIDTH = 160
+_MOVED = 3
 
 # A pipe has no width of its own; 80 columns would cut tables that a file or a pager can hold.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
@@ -135,6 +136,8 @@ def show_version(manifest: Manifest) -> None:
         f"[bold]{draft.table}[/] version {manifest.version}, as of {draft.as_of:%Y-%m-%d %H:%M} UTC: "
         f"{draft.rows:,} rows, window {training.window}, {training.train_rows:,} training rows"
     )
+    if training.note:
+        out.print(f"  [bold yellow]note:[/] {_plain(training.note)}")
     for score in training.holdout:
         note = f" ({score.note})" if score.note else ""
         area = "" if score.auc is None else f"  AUC {_text(score.auc)}"
@@ -144,6 +147,10 @@ def show_version(manifest: Manifest) -> None:
         [[gate.gate, "pass" if gate.passed else "FAIL", gate.observed, gate.limit, gate.message] for gate in draft.gates],
         right=["observed", "limit"],
     )
+    moved = sorted(draft.skew.features if draft.skew else (), key=lambda feature: -(feature.psi or 0.0))[:_MOVED]
+    if moved:
+        shown = ", ".join(f"{feature.feature} {_text(feature.psi)}" for feature in moved)
+        out.print(f"Features that moved most from the training rows, by PSI: {shown}.", markup=False)
 
 
 def show_versions(manifests: tuple[Manifest, ...], served: Served) -> None:
