@@ -1,18 +1,20 @@
 """Raw files to a delivery: check everything, derive the datasets, write them, flip. Or refuse, and nothing changes.
 
-delivered bytes → pandera → raw.<name> in DuckDB → each dataset's SQL in order → its contract → Parquet → current
+every check of every file → raw.<name> in DuckDB → each dataset's SQL in order → its contract → Parquet → current
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch_scoring.data_checks import DataReport, Finding
 from batch_scoring.declare import Dataset, LandedFile, PackageFile, RawFile
 from batch_scoring.errors import DataRejected, DeclarationError
 from batch_scoring.settings import Settings
@@ -29,12 +31,13 @@ from pipelines.delivery import (
 )
 from pipelines.repository import CHECKS, Product
 from pipelines.sql import connection, explained, quoted
-from pipelines.validation.source import read_bytes
+from pipelines.validation.source import Seen, look
 
 if TYPE_CHECKING:
     import duckdb
 
     from pipelines.validation import CheckedFile
+    from pipelines.validation.profile import FileProfile
 
 __all__ = ["Delivery", "current_delivery", "ingest"]
 
@@ -45,40 +48,46 @@ _MOMENT = "TIMESTAMP WITH TIME ZONE"
 _FORMAT = 1  # of the files themselves; counting it up makes every delivery new
 
 
-def ingest(product: Product, settings: Settings, *, progress: Progress | None = None) -> Delivery:
+def ingest(product: Product, settings: Settings, *, at: datetime | None = None, progress: Progress | None = None) -> Delivery:
     """Make the current delivery of a product from its raw files. Asking again for the same input changes nothing.
 
     Args:
+        at: the moment the delivery is judged as of (dates after it are in the future); by default when the newest of its
+            files was written, so the same delivery is judged the same at any time.
         progress: told in a few words what is happening.
 
     Returns:
         The delivery that is now current.
 
     Raises:
-        DataRejected: a raw file or a derived dataset failed its checks; the last good delivery stays.
+        DataRejected: a raw file or a derived dataset failed its checks; the last good delivery stays, this one is put in
+            quarantine with its report.
         DeclarationError: SQL or checks that do not run.
         StoreUnavailable: the data folder cannot be written.
     """
     tell = progress or _quiet
     table = product.table
-    delivered = {raw.name: read_bytes(raw, settings) for raw in table.sources}
-    identity = delivery_id(product, delivered)
+    seen = {raw.name: look(raw, settings) for raw in table.sources}
+    identity = delivery_id(product, seen)
     with exclusive(table.name, settings):
         folder = deliveries(table.name, settings) / identity
         if (same := read_delivery(folder)) is not None:
             tell(f"nothing new: delivery {identity} holds these files already")
             make_current(same, settings)
             return same
-        with _building(folder.with_suffix(".tmp")) as built:
-            return _build(product, settings, identity, delivered, built, tell)
+        with _building(settings.data / table.name / "incoming.tmp") as incoming, _building(folder.with_suffix(".tmp")) as built:
+            attempt = _Attempt(product=product, settings=settings, identity=identity, at=at or _delivered_at(seen), tell=tell)
+            return attempt.make(seen, incoming, built)
 
 
-def delivery_id(product: Product, delivered: dict[str, bytes]) -> str:
-    """Name of the delivery made from these bytes by these declarations: twelve hex digits."""
+def delivery_id(product: Product, seen: Mapping[str, Seen | Finding]) -> str:
+    """Name of the delivery made from these files by these declarations: twelve hex digits. One may be missing."""
     table = product.table
     digest = hashlib.sha256(f"{_FORMAT}\n{table.schedule}\n".encode())
     for raw in table.sources:
-        digest.update(f"{raw.name} {raw.format} {raw.checks} {hashlib.sha256(delivered[raw.name]).hexdigest()}\n".encode())
+        file = seen[raw.name]
+        content = file.check if isinstance(file, Finding) else file.sha256
+        digest.update(f"{raw.name} {raw.format} {raw.checks} {content}\n".encode())
     for dataset in table.datasets:
         digest.update(f"{dataset.name} {dataset.keys}\n{product.sql(dataset.sql)}\n".encode())
     if table.sources:
@@ -86,38 +95,86 @@ def delivery_id(product: Product, delivered: dict[str, bytes]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _build(
-    product: Product, settings: Settings, identity: str, delivered: dict[str, bytes], built: Path, tell: Progress
-) -> Delivery:
-    from pipelines.validation import load_checks, read_raw
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """One delivery on its way: checked, then derived and put in place, or refused, put aside and reported."""
 
-    schemas = load_checks(product)
-    with connection(product, settings, built / "spill") as con:
-        raw_facts = []
-        for raw in product.table.sources:
-            tell(f"checking {raw.name}")
-            checked = read_raw(raw, delivered.pop(raw.name), schemas[raw.checks])
-            register_raw(con, checked)
-            raw_facts.append(_raw_fact(checked))
-        facts = []
-        for dataset in product.table.datasets:
-            tell(f"deriving {dataset.name}")
-            derive(con, product, dataset)
-            facts.append(_write(con, dataset, built))
-    shutil.rmtree(built / "spill", ignore_errors=True)
-    delivery = Delivery(table=product.table.name, id=identity, raw=tuple(raw_facts), datasets=tuple(facts))
-    tell(f"delivery {identity}")
-    commit(delivery, built, settings)
-    return delivery
+    product: Product
+    settings: Settings
+    identity: str
+    at: datetime
+    tell: Progress
+
+    def make(self, seen: Mapping[str, Seen | Finding], incoming: Path, built: Path) -> Delivery:
+        from pipelines.validation.delivered import check_delivery
+        from pipelines.validation.report import reports
+
+        table = self.product.table
+        past = tuple(reports(table.name, self.settings))
+        with connection(self.product, self.settings, incoming / "spill") as con:
+            checked = check_delivery(self.product, con, seen, incoming, past, self.at, self.tell)
+            if any(finding.rejects for finding in checked.findings):
+                raise self._refuse(checked.findings, checked.profiles, incoming)
+            facts: list[DatasetFact] = []
+            try:
+                for file in checked.files:
+                    register_raw(con, file)
+                for dataset in table.datasets:
+                    self.tell(f"deriving {dataset.name}")
+                    derive(con, self.product, dataset)
+                    facts.append(_write(con, dataset, built))
+            except DataRejected as error:
+                findings = tuple(
+                    Finding(
+                        source=source, check="dataset_keys", severity="error", passed=False, column=column, must=must, found=rows
+                    )
+                    for source, column, must, rows in error.report
+                )
+                raise self._refuse((*checked.findings, *findings), checked.profiles, incoming) from None
+        raw_facts = tuple(_raw_fact(file) for file in checked.files)
+        delivery = Delivery(table=table.name, id=self.identity, raw=raw_facts, datasets=tuple(facts))
+        sound = tuple(
+            Finding(
+                source=name,
+                check="dataset_keys",
+                severity="error",
+                passed=True,
+                must="has whole and unique keys",
+                found="only such",
+            )
+            for name in (dataset.name for dataset in table.datasets)
+        )
+        self._report((*checked.findings, *sound), checked.profiles, accepted=True)
+        self.tell(f"delivery {self.identity}")
+        commit(delivery, built, self.settings)
+        return delivery
+
+    def _report(self, findings: tuple[Finding, ...], profiles: tuple[FileProfile, ...], *, accepted: bool) -> DataReport:
+        from pipelines.validation.report import keep
+
+        report = DataReport(delivery=self.identity, checked_at=self.at, accepted=accepted, findings=findings)
+        keep(self.product.table.name, report, profiles, self.settings)
+        return report
+
+    def _refuse(self, findings: tuple[Finding, ...], profiles: tuple[FileProfile, ...], incoming: Path) -> DataRejected:
+        from pipelines.validation.delivered import rejection
+        from pipelines.validation.report import quarantine
+
+        taken = incoming / "taken"
+        taken.mkdir(exist_ok=True)
+        report = self._report(findings, profiles, accepted=False)
+        return rejection(self.product, report, quarantine(self.product.table.name, report, taken, self.settings))
 
 
 def register_raw(con: duckdb.DuckDBPyConnection, checked: CheckedFile) -> None:
     """Make a checked file visible to SQL as ``raw.<name>``."""
-    name = quoted(checked.raw.name)
-    con.register("_raw", checked.frame.to_arrow())
     con.execute("CREATE SCHEMA IF NOT EXISTS raw")
-    con.execute(f"CREATE TABLE raw.{name} AS SELECT * FROM _raw")
-    con.unregister("_raw")
+    con.execute(f"CREATE VIEW raw.{quoted(checked.raw.name)} AS SELECT * FROM {checked.relation}")
+
+
+def _delivered_at(seen: Mapping[str, Seen | Finding]) -> datetime:
+    """When the newest file was written; the beginning of time for a delivery without any."""
+    return max((file.modified for file in seen.values() if isinstance(file, Seen)), default=datetime(1970, 1, 1, tzinfo=UTC))
 
 
 def derive(con: duckdb.DuckDBPyConnection, product: Product, dataset: Dataset) -> dict[str, str]:
@@ -183,7 +240,7 @@ def _raw_fact(checked: CheckedFile) -> RawFact:
     return RawFact(
         name=checked.raw.name,
         location=_location(checked.raw),
-        rows=checked.frame.height,
+        rows=checked.rows,
         bytes=checked.bytes,
         sha256=checked.sha256,
     )

@@ -1,6 +1,5 @@
-"""Raw files, checked before anything is read from them: bytes, form, columns, types, then the product's own checks."""
+"""Raw files, checked before anything is read from them: bytes, form, columns, types, then content and history."""
 
-from pipelines.validation.parse import Problem
-from pipelines.validation.raw import CheckedFile, column_types, load_checks, read_raw
+from pipelines.validation.raw import CheckedFile, column_types, load_checks
 
-__all__ = ["CheckedFile", "Problem", "column_types", "load_checks", "read_raw"]
+__all__ = ["CheckedFile", "column_types", "load_checks"]

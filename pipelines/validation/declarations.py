@@ -69,8 +69,9 @@ def _planned(product: Product, settings: Settings) -> Iterator[tuple[str, dict[s
     schemas = load_checks(product) if product.table.sources else {}
     with tempfile.TemporaryDirectory() as spill, connection(product, settings, Path(spill)) as con:
         for raw in product.table.sources:
-            empty = pl.DataFrame(schema=column_types(schemas[raw.checks]))
-            register_raw(con, CheckedFile(raw=raw, frame=empty, bytes=0, sha256=""))
+            part = Path(spill) / f"{raw.name}.parquet"
+            pl.DataFrame(schema=column_types(schemas[raw.checks])).write_parquet(part)
+            register_raw(con, CheckedFile(raw=raw, parts=(part,), rows=0, bytes=0, sha256=""))
         for dataset in product.table.datasets:
             yield dataset.name, derive(con, product, dataset)
         ask_labels(con, product)

@@ -1,42 +1,61 @@
-"""Where a raw file is, and its bytes as text. No parsing."""
+"""Where a raw file is, a copy of it that nobody else can change, and its text on disk. No parsing, bounded memory.
+
+A file is taken before it is looked at: copied whole, hashed on the way. What is checked, read, and, if need be,
+quarantined is the copy, so a producer that writes while it is read can never be half-read.
+"""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import re
+import shutil
 import zipfile
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import assert_never
 
+from batch_scoring.data_checks import Finding, FixedCheck
 from batch_scoring.declare import LandedFile, PackageFile, RawFile
-from batch_scoring.errors import DataRejected
 from batch_scoring.settings import Settings
 
+_CHUNK = 4 << 20
+_BOM = b"\xef\xbb\xbf"
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
-def read_bytes(raw: RawFile, settings: Settings) -> bytes:
-    """The file as delivered.
 
-    Raises:
-        DataRejected: it is not there, or cannot be read.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A raw file where it was delivered. ``sha256`` (hex) is of its bytes; ``modified`` is when it was written."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    modified: datetime
+
+
+def look(raw: RawFile, settings: Settings) -> Seen | Finding:
+    """Hash a raw file where it lies, or say why that is not possible."""
     path = locate(raw, settings)
+    if isinstance(path, Finding):
+        return path
     try:
-        return path.read_bytes()
+        status = path.stat()
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise _rejected(raw, "exists", f"a file {path}", "none", "Deliver it, then ingest again.") from None
+        return failed(raw, "exists", f"is there, at {path}", "none")
     except OSError as error:
-        found = error.strerror or type(error).__name__
-        raise _rejected(raw, "readable", f"a readable file {path}", found, "Mend its permissions, then ingest again.") from None
+        return failed(raw, "readable", f"can be read, at {path}", error.strerror or type(error).__name__)
+    return Seen(path=path, bytes=status.st_size, sha256=sha256, modified=datetime.fromtimestamp(status.st_mtime, UTC))
 
 
-def locate(raw: RawFile, settings: Settings) -> Path:
-    """Path of a raw file; a package is found without being imported.
-
-    Raises:
-        DataRejected: the package is not installed.
-    """
+def locate(raw: RawFile, settings: Settings) -> Path | Finding:
+    """Path of a raw file; a package is found without being imported."""
     match raw.location:
         case LandedFile(path=path):
             return settings.landing / path
@@ -44,45 +63,115 @@ def locate(raw: RawFile, settings: Settings) -> Path:
             spec = find_spec(package)
             folders = spec.submodule_search_locations if spec else None
             if not folders:
-                raise _rejected(raw, "exists", f"the Python package {package}", "none", f"Install {package}, then ingest again.")
+                return failed(raw, "exists", f"is there, in the Python package {package}", "no such package")
             return Path(folders[0]) / path
         case _:
             assert_never(raw.location)
 
 
-def text_bytes(raw: RawFile, delivered: bytes) -> bytes:
-    """The text inside: taken out of a .zip or .gz of one member, checked to be UTF-8, without a byte order mark.
+def take(raw: RawFile, seen: Seen, folder: Path) -> Iterator[Finding]:
+    """Copy a file into ``folder``; the findings are about the bytes: still the same, and the ones that were promised.
 
-    Raises:
-        DataRejected: a broken archive, not exactly one member, or bytes that are not UTF-8.
+    A checksum is promised by a file of the same name with ``.sha256`` behind it, as ``sha256sum`` writes it.
     """
-    text = _unpacked(raw, delivered)
+    digest = hashlib.sha256()
     try:
-        text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{text[error.start]:02x} in line {line}"
-        raise _rejected(raw, "UTF-8", "text in UTF-8", found, "Have it delivered in UTF-8.") from None
-    return text.removeprefix(b"\xef\xbb\xbf")
+        with seen.path.open("rb") as source, taken_path(raw, folder).open("wb") as copy:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
+        changed = digest.hexdigest() != seen.sha256
+        yield finding(raw, "stable", "stays as it is while it is read", "it changed" if changed else "it did", passed=not changed)
+        beside = seen.path.with_name(f"{seen.path.name}.sha256")
+        if beside.exists():
+            yield _checksum(raw, beside, digest.hexdigest())
+    except OSError as error:
+        yield failed(raw, "readable", f"can be read, at {seen.path}", error.strerror or type(error).__name__)
 
 
-def _unpacked(raw: RawFile, delivered: bytes) -> bytes:
-    name = raw.location.path
+def taken_path(raw: RawFile, folder: Path) -> Path:
+    """Where the copy of a raw file lies."""
+    return folder / f"{raw.name}{''.join(Path(raw.location.path).suffixes[-2:])}"
+
+
+def text_of(raw: RawFile, taken: Path, folder: Path) -> tuple[Path, tuple[Finding, ...]]:
+    """The text of a taken file: of a .zip or .gz of one member, unpacked into ``folder``. A finding per check made."""
+    path = taken_path(raw, taken)
+    findings = []
+    if path.suffix in (".zip", ".gz"):
+        packed, path = path, folder / f"{raw.name}.text"
+        found = _unpack(packed, path)
+        findings.append(finding(raw, "archive", "is a whole archive of one file", found or "one file", passed=not found))
+        if found:
+            return path, tuple(findings)
+    wrong = _not_utf8(path)
+    findings.append(finding(raw, "encoding", "is text in UTF-8", wrong or "UTF-8", passed=not wrong))
+    return path, tuple(findings)
+
+
+def bom_length(path: Path) -> int:
+    """3 for a text that begins with a byte order mark, else 0."""
+    with path.open("rb") as file:
+        return len(_BOM) if file.read(len(_BOM)) == _BOM else 0
+
+
+def failed(raw: RawFile, check: FixedCheck, must: str, found: str) -> Finding:
+    """A fixed check that did not hold."""
+    return finding(raw, check, must, found, passed=False)
+
+
+def finding(raw: RawFile, check: FixedCheck, must: str, found: str, *, passed: bool, column: str = "") -> Finding:
+    """What a fixed check saw."""
+    return Finding(source=raw.name, column=column, check=check, severity="error", passed=passed, must=must, found=found)
+
+
+def _checksum(raw: RawFile, beside: Path, sha256: str) -> Finding:
+    promised = beside.read_text(encoding="utf-8", errors="replace").split()
+    must = f"has the SHA-256 that {beside.name} promises"
+    if not promised or not re.fullmatch(r"[0-9a-fA-F]{64}", promised[0]):
+        return failed(raw, "checksum", must, f"no 64 hexadecimal digits in {beside.name}")
+    same = promised[0].lower() == sha256
+    found = f"{sha256[:12]}…" if same else f"{sha256[:12]}… instead of {promised[0].lower()[:12]}…"
+    return finding(raw, "checksum", must, found, passed=same)
+
+
+def _unpack(packed: Path, target: Path) -> str:
+    """Write the one member of an archive; returns what is wrong with the archive."""
     try:
-        if name.endswith(".zip"):
-            with zipfile.ZipFile(BytesIO(delivered)) as archive:
+        with target.open("wb") as text:
+            if packed.suffix == ".gz":
+                with gzip.open(packed) as only:
+                    shutil.copyfileobj(only, text, _CHUNK)
+                return ""
+            with zipfile.ZipFile(packed) as archive:
                 members = [member for member in archive.infolist() if not member.is_dir()]
                 if len(members) != 1:
-                    raise _rejected(raw, "one file inside", "an archive of one file", f"{len(members)} files", "Pack one file.")
-                return archive.read(members[0])
-        if name.endswith(".gz"):
-            return gzip.decompress(delivered)
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        found = str(error) or type(error).__name__
-        raise _rejected(raw, "whole archive", "an archive that can be unpacked", found, "Deliver it again.") from None
-    return delivered
+                    return f"{len(members)} files inside"
+                with archive.open(members[0]) as member:
+                    shutil.copyfileobj(member, text, _CHUNK)
+    except _ARCHIVE_ERRORS as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
-def _rejected(raw: RawFile, check: str, expected: str, found: str, fix: str) -> DataRejected:
-    report = ((raw.location.path, "", check, found),)
-    return DataRejected(f"raw file '{raw.name}'", expected=expected, found=found, fix=fix, report=report)
+def _not_utf8(path: Path) -> str:
+    """Where a file stops being UTF-8, in words; empty when it is UTF-8 to its end."""
+    done, line, rest = 0, 1, b""
+    with path.open("rb") as file:
+        while (chunk := file.read(_CHUNK)) or rest:
+            block = rest + chunk
+            try:
+                if not block.isascii():
+                    block.decode("utf-8")
+                rest = b""
+            except UnicodeDecodeError as error:
+                # A character may be cut in two by the end of a chunk, but never by the end of the file.
+                if error.reason != "unexpected end of data" or not chunk:
+                    line += block.count(b"\n", 0, error.start)
+                    return f"byte 0x{block[error.start]:02x} at offset {done + error.start:,}, in line {line:,}"
+                block, rest = block[: error.start], block[error.start :]
+            done += len(block)
+            line += block.count(b"\n")
+            if not chunk:
+                break
+    return ""

@@ -1,10 +1,13 @@
 """A damaged file is refused with every failed check by column and row; a clean one passes, whatever it is packed in."""
 
+import csv
 import gzip
 import io
 import zipfile
 from datetime import UTC, date, datetime
+from pathlib import Path
 
+import duckdb
 import pandera.polars as pa
 import polars as pl
 import pytest
@@ -12,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_scoring.declare import Csv, LandedFile, Lines, PackageFile, RawFile
-from batch_scoring.errors import DataRejected, DeclarationError
+from batch_scoring.data_checks import Finding
+from batch_scoring.errors import DeclarationError
 from batch_scoring.settings import Settings
-from pipelines.validation import read_raw
+from pipelines.validation.blocks import EndlessRecord, blocks
 from pipelines.validation.parse import cast, parse, rows_text
-from pipelines.validation.source import read_bytes
+from pipelines.validation.raw import as_findings, read_parts, repeated
+from pipelines.validation.source import look, take, text_of
 
 SCHEMA = pa.DataFrameSchema(
     {
@@ -37,13 +42,32 @@ CLEAN = """id,who,when,paid,day,note
 RAW = RawFile(name="book", location=LandedFile(path="book.csv"), format=Csv(nulls=("", "NA")), checks="Book")
 
 
-def report(delivered: bytes, raw: RawFile = RAW, schema: pa.DataFrameSchema = SCHEMA) -> list[tuple[str, str, str]]:
-    """(column, check, rows) of every failed check."""
-    with pytest.raises(DataRejected) as error:
-        read_raw(raw, delivered, schema)
-    assert "\n" not in str(error.value)
-    assert all(row[0] == raw.location.path for row in error.value.report)
-    return [row[1:] for row in error.value.report]
+def check(folder: Path, delivered: bytes, raw: RawFile = RAW, schema: pa.DataFrameSchema = SCHEMA) -> list[Finding]:
+    """Every finding about a file of these bytes; its parts are left in ``folder``."""
+    settings = Settings(workspace=folder, landing=folder)
+    (folder / raw.location.path).write_bytes(delivered)
+    seen = look(raw, settings)
+    (folder / "taken").mkdir(exist_ok=True)
+    findings = list(take(raw, seen, folder / "taken"))
+    text, about_text = text_of(raw, folder / "taken", folder)
+    findings += about_text
+    if all(finding.passed for finding in findings):
+        parts, rows, problems = read_parts(raw, text, schema, folder)
+        if parts and not any(problem.check in ("format", "columns", "types", "timestamp_format") for problem in problems):
+            problems += tuple(repeated(duckdb.connect(), schema, parts))
+        findings += as_findings(raw, schema, problems)
+    return findings
+
+
+def report(folder: Path, delivered: bytes, raw: RawFile = RAW, schema: pa.DataFrameSchema = SCHEMA) -> list[tuple[str, str, str]]:
+    """(column, what must hold, what was found) of every failed check."""
+    return [(each.column, each.must, each.found) for each in check(folder, delivered, raw, schema) if each.rejects]
+
+
+def rows_of(folder: Path, delivered: bytes, raw: RawFile = RAW, schema: pa.DataFrameSchema = SCHEMA) -> pl.DataFrame:
+    """The rows of a file that passes."""
+    assert all(finding.passed for finding in check(folder, delivered, raw, schema))
+    return pl.read_parquet(folder / "000000.parquet")
 
 
 def damaged(old: str, new: str) -> bytes:
@@ -51,8 +75,8 @@ def damaged(old: str, new: str) -> bytes:
     return CLEAN.replace(old, new).encode()
 
 
-def test_a_clean_file_passes_with_the_types_of_its_checks():
-    frame = read_raw(RAW, CLEAN.encode(), SCHEMA).frame
+def test_a_clean_file_passes_with_the_types_of_its_checks(tmp_path):
+    frame = rows_of(tmp_path, CLEAN.encode())
     assert frame.rows() == [
         (1, "ann", datetime(2024, 1, 1, 10, tzinfo=UTC), 9.5, date(2024, 1, 1), None),
         (2, "bob", datetime(2024, 1, 1, 10, 30, tzinfo=UTC), None, date(2024, 1, 2), "a note"),
@@ -62,7 +86,7 @@ def test_a_clean_file_passes_with_the_types_of_its_checks():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "column", "check", "rows"),
+    ("old", "new", "column", "must", "rows"),
     [
         ("\n3,ann", "\n2,ann", "id", "is unique", "2 rows: 2, 3"),
         ("1,ann,2024", "0,ann,2024", "id", "is at least 1", "1 row: 1"),
@@ -74,48 +98,50 @@ def test_a_clean_file_passes_with_the_types_of_its_checks():
         ("9.5", "nan", "paid", "is a finite number", "1 row: 1"),
         ("9.5", "inf", "paid", "is a finite number", "1 row: 1"),
         ("2,bob", "2.0,bob", "id", "is a whole number", "1 row: 2"),
-        ("2024-01-01T10:00:00Z", "2024-01-01T10:00:00", "when", "is a datetime", "1 row: 1"),
+        ("2024-01-01T10:00:00Z", "2024-01-01T10:00:00", "when", "is a datetime", "1 row: 1 (without an offset from UTC)"),
         ("2024-01-01T10:00:00Z", "2024-02-30T10:00:00Z", "when", "is a datetime", "1 row: 1"),
-        ("2024-01-03", "03.01.2024", "day", "is a date", "1 row: 3"),
+        ("2024-01-03", "03.01.2024", "day", "is a date", "1 row: 3 (reads as DD.MM.YYYY)"),
         ("id,who", "id,whom", "who", "is in the header", "missing"),
-        (",note\n", ",note,more\n", "", "has 7 fields in every record", "3 rows: 1, 2, 3"),
+        (",note\n", ",note,more\n", "more", "is expected", "unknown column"),
         (",,20240102,a note", ",,20240102", "", "has 6 fields in every record", "1 row: 2"),
         (",,20240102,a note", ",,20240102,a note,again", "", "has 6 fields in every record", "1 row: 2"),
     ],
 )
-def test_each_kind_of_damage_is_reported_with_column_check_and_rows(old: str, new: str, column: str, check: str, rows: str):
-    assert (column, check, rows) in report(damaged(old, new))
+def test_each_kind_of_damage_is_reported_with_column_check_and_rows(
+    tmp_path, old: str, new: str, column: str, must: str, rows: str
+):
+    assert (column, must, rows) in report(tmp_path, damaged(old, new))
 
 
-def test_all_failures_are_reported_at_once():
-    found = report(damaged("bob", "eve").replace(b"\n3,", b"\n-3,").replace(b"100,", b"1000,"))
+def test_all_failures_are_reported_at_once(tmp_path):
+    found = report(tmp_path, damaged("bob", "eve").replace(b"\n3,", b"\n-3,").replace(b"100,", b"1000,"))
     assert [(column, rows) for column, _, rows in found] == [("id", "1 row: 3"), ("who", "1 row: 2"), ("paid", "1 row: 3")]
 
 
-def test_an_unknown_column_is_refused_and_an_extra_one_named():
-    assert report(damaged("id,who", "id,whom")) == [
+def test_an_unknown_column_is_refused_and_an_extra_one_named(tmp_path):
+    assert report(tmp_path, damaged("id,who", "id,whom")) == [
         ("who", "is in the header", "missing"),
         ("whom", "is expected", "unknown column"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("delivered", "check"),
+    ("delivered", "must"),
     [
         (b"", "has a header line"),
         (CLEAN.splitlines()[0].encode(), "has rows"),
-        (CLEAN.encode("utf-16"), "UTF-8"),
-        (CLEAN.replace("a note", "caf\u00e9").encode("latin-1"), "UTF-8"),
+        (CLEAN.encode("utf-16"), "is text in UTF-8"),
+        (CLEAN.replace("a note", "caf\u00e9").encode("latin-1"), "is text in UTF-8"),
         (CLEAN.replace('comma"', "comma").encode(), "parses as CSV"),
     ],
     ids=["empty", "header only", "utf-16", "latin-1", "open quote"],
 )
-def test_a_file_that_is_no_table_is_refused(delivered: bytes, check: str):
-    assert report(delivered)[0][:2] == ("", check)
+def test_a_file_that_is_no_table_is_refused(tmp_path, delivered: bytes, must: str):
+    assert report(tmp_path, delivered)[0][:2] == ("", must)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name():
-    assert read_raw(RAW, b"\xef\xbb\xbf" + CLEAN.encode(), SCHEMA).frame.height == 3
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    assert rows_of(tmp_path, b"\xef\xbb\xbf" + CLEAN.encode()).height == 3
 
 
 def packed(path: str) -> RawFile:
@@ -130,24 +156,24 @@ def zipped(*members: str) -> bytes:
     return buffer.getvalue()
 
 
-def test_archives_of_one_file_are_unpacked():
-    assert read_raw(packed("book.csv.zip"), zipped("book.csv"), SCHEMA).frame.height == 3
-    assert read_raw(packed("book.csv.gz"), gzip.compress(CLEAN.encode()), SCHEMA).frame.height == 3
+def test_archives_of_one_file_are_unpacked(tmp_path):
+    assert rows_of(tmp_path, zipped("book.csv"), packed("book.csv.zip")).height == 3
+    assert rows_of(tmp_path, gzip.compress(CLEAN.encode()), packed("book.csv.gz")).height == 3
 
 
 @pytest.mark.parametrize(
-    ("path", "delivered", "check"),
+    ("path", "delivered"),
     [
-        ("book.zip", zipped("a.csv", "b.csv"), "one file inside"),
-        ("book.zip", zipped("a.csv")[:-30], "whole archive"),
-        ("book.zip", CLEAN.encode(), "whole archive"),
-        ("book.gz", gzip.compress(CLEAN.encode())[:-9], "whole archive"),
-        ("book.gz", CLEAN.encode(), "whole archive"),
+        ("book.zip", zipped("a.csv", "b.csv")),
+        ("book.zip", zipped("a.csv")[:-30]),
+        ("book.zip", CLEAN.encode()),
+        ("book.gz", gzip.compress(CLEAN.encode())[:-9]),
+        ("book.gz", CLEAN.encode()),
     ],
     ids=["two files", "cut zip", "no zip", "cut gz", "no gz"],
 )
-def test_a_broken_archive_is_refused(path: str, delivered: bytes, check: str):
-    assert report(delivered, packed(path))[0][1] == check
+def test_a_broken_archive_is_refused(tmp_path, path: str, delivered: bytes):
+    assert [row[1] for row in report(tmp_path, delivered, packed(path))] == ["is a whole archive of one file"]
 
 
 LINES = RawFile(
@@ -159,11 +185,13 @@ LINES = RawFile(
 LINES_SCHEMA = pa.DataFrameSchema({"id": pa.Column(int), "day": pa.Column(pl.Date)})
 
 
-def test_lines_are_taken_apart_and_those_that_do_not_match_are_reported():
+def test_lines_are_taken_apart_and_those_that_do_not_match_are_reported(tmp_path):
     text = " id day\n 00001 19970101\n 00002 19970112\n"
-    assert read_raw(LINES, text.encode(), LINES_SCHEMA).frame.rows() == [(1, date(1997, 1, 1)), (2, date(1997, 1, 12))]
-    assert report((text + "3\n 4 19970230\n").encode(), LINES, LINES_SCHEMA) == [("", "matches Lines.pattern", "1 row: 3")]
-    assert report((text + " 4 19970230\n").encode(), LINES, LINES_SCHEMA) == [("day", "is a date", "1 row: 3")]
+    assert rows_of(tmp_path, text.encode(), LINES, LINES_SCHEMA).rows() == [(1, date(1997, 1, 1)), (2, date(1997, 1, 12))]
+    assert report(tmp_path, (text + "3\n 4 19970230\n").encode(), LINES, LINES_SCHEMA) == [
+        ("", "matches Lines.pattern", "1 row: 3")
+    ]
+    assert report(tmp_path, (text + " 4 19970230\n").encode(), LINES, LINES_SCHEMA) == [("day", "is a date", "1 row: 3")]
 
 
 def test_a_pattern_that_is_no_regular_expression_is_a_mistake_of_the_declaration():
@@ -173,12 +201,10 @@ def test_a_pattern_that_is_no_regular_expression_is_a_mistake_of_the_declaration
 
 def test_a_file_or_package_that_is_not_there_is_refused(shop):
     shop.book.unlink()
-    with pytest.raises(DataRejected, match=r"orders\.csv") as error:
-        read_bytes(shop.product.table.sources[0], shop.settings)
-    assert error.value.report == (("orders.csv", "", "exists", "none"),)
+    found = look(shop.product.table.sources[0], shop.settings)
+    assert (found.check, found.found, found.rejects) == ("exists", "none", True)
     missing = RawFile(name="x", location=PackageFile(package="no_such_package", path="x.csv"), format=Csv(), checks="X")
-    with pytest.raises(DataRejected, match="no_such_package"):
-        read_bytes(missing, shop.settings)
+    assert "no_such_package" in look(missing, shop.settings).must
 
 
 def test_a_package_file_is_read_without_importing_the_package(shop: object, tmp_path, monkeypatch: pytest.MonkeyPatch):
@@ -187,12 +213,35 @@ def test_a_package_file_is_read_without_importing_the_package(shop: object, tmp_
     (tmp_path / "boobytrap" / "x.csv").write_text("a\n1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     raw = RawFile(name="x", location=PackageFile(package="boobytrap", path="x.csv"), format=Csv(), checks="X")
-    assert read_bytes(raw, Settings(workspace=tmp_path)) == b"a\n1\n"
+    assert look(raw, Settings(workspace=tmp_path)).bytes == 4
+
+
+@given(
+    st.lists(st.lists(st.text('ab",\né ', max_size=6), min_size=2, max_size=2), max_size=12),
+    st.integers(1, 60),
+    st.booleans(),
+)
+def test_a_file_read_in_blocks_of_any_size_has_the_same_records(tmp_path_factory, records, size: int, ends: bool):
+    buffer = io.StringIO()
+    csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([["x", "y"], *records])
+    text = buffer.getvalue().encode() if ends else buffer.getvalue().encode().removesuffix(b"\n")
+    path = tmp_path_factory.mktemp("blocks") / "x.csv"
+    path.write_bytes(text)
+    try:
+        found = [list(csv.reader(io.StringIO(block.decode(), newline=""))) for block, _ in blocks(path, Csv(), size)]
+    except EndlessRecord:
+        longest = max(
+            len(",".join(f'"{field}"' for field in record).replace('"', '""').encode()) for record in [["x", "y"], *records]
+        )
+        assert longest > size / 4
+        return
+    assert [record for block in found for record in block[1:]] == records
+    assert all(block[0] == ["x", "y"] for block in found)
 
 
 def test_rows_are_counted_all_and_shown_a_few():
-    assert rows_text([0]) == "1 row: 1"
-    assert rows_text(list(range(1203))) == "1,203 rows: 1, 2, 3, 4, 5, …"
+    assert rows_text(1, [0]) == "1 row: 1"
+    assert rows_text(1203, list(range(5))) == "1,203 rows: 1, 2, 3, 4, 5, …"
 
 
 @settings(deadline=None)
