@@ -16,9 +16,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from batch_scoring.business import BusinessMetric
 from batch_scoring.data_checks import Compare, Limit
 from batch_scoring.errors import DeclarationError
-from batch_scoring.gates import Gate, default_gates
+from batch_scoring.gates import Gate, default_gates, gate_name
+from batch_scoring.goals import Goal
 from batch_scoring.search_plan import SearchPlan
 
 TableName = NewType("TableName", str)
@@ -518,14 +520,22 @@ Task = Binary | Classes | Number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """How a score becomes a decision: ``yes`` at or above the threshold, else ``no``."""
+    """How a score becomes a decision: ``yes`` at or above the threshold, else ``no``.
 
-    threshold: float = 0.5
+    Attributes:
+        threshold: a number, or a goal for which every run learns the number from validation, such as
+            ``MinimumRecall(at_least=0.95)``.
+    """
+
+    threshold: float | Goal = 0.5
     yes: str = "yes"
     no: str = "no"
 
     def __post_init__(self) -> None:
-        _require(0 <= self.threshold <= 1, "Decision.threshold", "0 to 1", self.threshold, "Give a probability.")
+        given = self.threshold
+        _require(
+            isinstance(given, Goal) or 0 <= given <= 1, "Decision.threshold", "0 to 1", given, "Give a probability, or a goal."
+        )
         _require(self.yes != self.no, "Decision.yes", "two different words", self.yes, "Name both outcomes.")
 
 
@@ -582,6 +592,7 @@ class PredictionTable:
         windows: candidate training windows; the search chooses one per run. A single one is fixed.
         holdout: which rows candidates are compared on.
         segments: columns (keys or features) by which the rows fall into groups: the strata of a :class:`Sampled` window.
+        metrics: your own, measured on the hold-out beside the usual ones; a gate can hold them to a bound.
         positional: features that are observed in training and fixed in scoring.
         train_on: ``served`` trains from the features that kept versions were served with, joined with labels known by now;
             as long as those are too few, a run says so and trains on ``history``: features as of each example's moment.
@@ -604,6 +615,7 @@ class PredictionTable:
     search: SearchPlan = field(default_factory=SearchPlan)
     decision: Decision = field(default_factory=Decision)
     segments: tuple[str, ...] = ()
+    metrics: tuple[BusinessMetric, ...] = ()
     positional: tuple[Positional, ...] = ()
     train_on: TrainOn = "history"
     gates: tuple[Gate, ...] = field(default_factory=default_gates)
@@ -645,7 +657,8 @@ class PredictionTable:
         )
         _require_unique("PredictionTable.sources", tuple(source.name for source in self.sources))
         _require_unique("PredictionTable.datasets", tuple(dataset.name for dataset in self.datasets))
-        _require_unique("PredictionTable.gates", tuple(type(gate).__name__ for gate in self.gates))
+        _require_unique("PredictionTable.gates", tuple(gate_name(gate) for gate in self.gates))
+        _require_unique("PredictionTable.metrics", tuple(metric.name for metric in self.metrics))
         _require_unique("PredictionTable.segments", self.segments)
         _require_unique("PredictionTable.positional", tuple(each.feature for each in self.positional))
         _require(

@@ -12,8 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NewType
 
+from batch_scoring.calibration import NO_CALIBRATION, Calibration
 from batch_scoring.declare import Binary, Entity, Model, Schedule, TableName, Task, Window
 from batch_scoring.gates import GateResult
+from batch_scoring.goals import LearnedThreshold
+from batch_scoring.measured import Measured
 from batch_scoring.search_plan import Mode
 
 VersionId = NewType("VersionId", int)
@@ -101,7 +104,8 @@ class HoldOutScore:
     """One competitor on the final hold-out.
 
     ``loss`` is the task's metric of record (:func:`batch_scoring.tasks.metric`): lower is better. ``auc`` is None when the
-    hold-out has only one class, and for every task that is not binary.
+    hold-out has only one class, and for every task that is not binary. ``metrics``: everything that was measured there, with
+    intervals.
     """
 
     who: str
@@ -109,6 +113,7 @@ class HoldOutScore:
     loss: float
     auc: float | None
     note: str = ""
+    metrics: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,8 @@ class Training:
             refresh went on from, 0 if it has none.
         verdict: why this window and this model, in words. verdicts: every window. trials: everything that was tried.
         plan: hash of what is declared about the search.
+        calibration: from margin to score, learned on validation. threshold: what was learned of the declared goal; None
+            where the declared threshold is a number, or the task is not binary.
     """
 
     window: Window
@@ -143,6 +150,8 @@ class Training:
     verdicts: tuple[WindowVerdict, ...] = ()
     trials: tuple[Trial, ...] = ()
     plan: str = ""
+    calibration: Calibration = NO_CALIBRATION
+    threshold: LearnedThreshold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +227,8 @@ class Draft:
 
     @property
     def passed(self) -> bool:
-        """Judged, and no gate failed."""
-        return bool(self.gates) and all(result.passed for result in self.gates)
+        """Judged, and no gate stops it: none failed but those that only warn or were waived."""
+        return bool(self.gates) and not any(result.stops for result in self.gates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

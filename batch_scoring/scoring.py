@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batch_scoring import tasks
+from batch_scoring.calibration import NO_CALIBRATION, Calibration, calibrated
 from batch_scoring.declare import Binary, Classes, Task
 from batch_scoring.domain import Column
 from batch_scoring.errors import StoreCorrupt
@@ -79,13 +80,14 @@ class Scorer:
     Attributes:
         model: the booster as UBJSON bytes.
         features: what the model was trained on, in order.
-        task: what kind of answer it gives.
+        task: what kind of answer it gives. calibration: from a binary margin to the score.
         threads: cores per call.
     """
 
     model: bytes = field(repr=False)
     features: tuple[Column, ...]
     task: Task = field(default_factory=Binary)
+    calibration: Calibration = NO_CALIBRATION
     threads: int = 1
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -94,11 +96,19 @@ class Scorer:
         Returns:
             The columns of :func:`batch_scoring.tasks.score`, one row per input row.
         """
-        return tasks.score(self.task, self.margins(encode(batch, self.features)))
+        import pyarrow as pa
+
+        margins = self.margins(encode(batch, self.features))
+        scored = tasks.score(self.task, margins)
+        if self.calibration.kind == "none":
+            return scored
+        return scored.set_column(scored.schema.names.index("score"), "score", pa.array(calibrated(self.calibration, margins)))
 
     def forecasts(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Forecasts of an encoded matrix, as :func:`batch_scoring.tasks.forecast` shapes them."""
-        return tasks.forecast(self.task, self.margins(matrix))
+        if self.calibration.kind == "none":
+            return tasks.forecast(self.task, self.margins(matrix))
+        return calibrated(self.calibration, self.margins(matrix))
 
     def margins(self, matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Raw margins of an encoded matrix; shape ``(n_rows,)``, or ``(n_rows, n_classes)``."""

@@ -42,7 +42,7 @@ def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], bui
         as_of=run.as_of,
         built_at=built_at,
         rows=pq.ParquetFile(run.file(PREDICTIONS)).metadata.num_rows,
-        threshold=table.decision.threshold if isinstance(table.task, Binary) else None,
+        threshold=_threshold(run),
         columns=(*keys, _KEY, *prediction_columns(table.task), *_STAMPS, *trained.features),
         task=table.task,
         training=replace(trained.training, note=examples.note),
@@ -51,3 +51,15 @@ def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], bui
         reason=run.reason,
         packages={name: version(name) for name in _PACKAGES},
     )
+
+
+def _threshold(run: Run) -> float | None:
+    """The one that decided, as every row says; None where nothing is decided by one."""
+    import pyarrow.parquet as pq
+
+    from batch_scoring.domain import PREDICTIONS
+
+    if not isinstance(run.table.task, Binary):
+        return None
+    first = next(pq.ParquetFile(run.file(PREDICTIONS)).iter_batches(1, columns=["threshold"]), None)
+    return None if first is None or not len(first) else float(first.column(0)[0].as_py())

@@ -39,8 +39,9 @@ Progress = Callable[[str], None]
 """Told in a few words what is being done now."""
 
 EXAMPLES, SEARCH, TRAINED = "examples.json", "search.json", "trained.json"
-VALIDATION, JUDGED = "validation.parquet", "judged.ubj"
-"""Out-of-time forecasts of the chosen recipe on the search's blocks; the model that was judged on the hold-out."""
+VALIDATION, JUDGED, HOLDOUT = "validation.parquet", "judged.ubj", "holdout.parquet"
+"""Out-of-time forecasts of the chosen recipe on the search's blocks; the model that was judged on the hold-out;
+what every competitor forecast there."""
 POPULATION, SCORES, SKEW = "population.parquet", "scores.parquet", "skew.json"
 _BATCH_ROWS = 16_384
 
@@ -96,19 +97,27 @@ def search(run: Run, progress: Progress = quiet) -> Search:
 
 def train(run: Run, progress: Progress = quiet) -> Trained:
     """Judge the chosen recipe's model against baseline and live on the hold-out, then refit it on everything known."""
+    import polars as pl
+
     from pipelines.training.contender import judge_on_holdout, refit
     from pipelines.training.folds import plan_blocks
+    from pipelines.training.tuning import reported, tune
 
     table = run.table
     found = from_json(_left(run, SEARCH), Search)
     evaluator = _evaluator(run)
-    holdout_block = plan_blocks(evaluator.data.events, table.schedule, table.holdout)[0]
+    holdout_block, *blocks = plan_blocks(evaluator.data.events, table.schedule, table.holdout)
+    progress("calibration and threshold")
+    tuned = tune(evaluator.data, table, tuple(blocks), pl.read_parquet(run.file(VALIDATION)))
     progress("contender on the hold-out")
-    judged = judge_on_holdout(evaluator, table, holdout_block, found.recipe, _champion(run))
+    judged = judge_on_holdout(evaluator, table, holdout_block, found.recipe, _champion(run), tuned)
+    judged.rows.write_parquet(run.file(HOLDOUT))
     progress("refit")
     examples = _examples(run)
     model, trained = refit(evaluator, table, run.as_of, found, judged.scores, examples.id)
-    trained = replace(trained, training=replace(trained.training, note=examples.note))
+    threshold = reported(tuned.threshold, table, judged.rows)
+    training = replace(trained.training, note=examples.note, calibration=tuned.calibration, threshold=threshold)
+    trained = replace(trained, training=training)
     run.file(MODEL).write_bytes(model)
     run.file(JUDGED).write_bytes(judged.model)
     run.file(TRAINED).write_bytes(to_json(trained))
@@ -129,6 +138,7 @@ def score(run: Run, source: FeatureSource) -> int:
     from batch_scoring.engines.local import map_batches
     from batch_scoring.scoring import Scorer
     from pipelines.features.skew import require_positional, with_constants
+    from pipelines.training.thresholds import version_threshold
 
     table, trained = run.table, _trained(run)
     _require_same_delivery(run)
@@ -138,14 +148,18 @@ def score(run: Run, source: FeatureSource) -> int:
     served = with_constants(source.population(keys, run.as_of).select(names), table.positional)
     pq.write_table(served, run.file(FEATURES))
     run.file(SKEW).write_bytes(to_json(_skew(run, source, trained, pl.DataFrame(served))))
-    scorer = Scorer(model=run.file(MODEL).read_bytes(), features=trained.features, task=table.task)
+    calibration = trained.training.calibration
+    scorer = Scorer(model=run.file(MODEL).read_bytes(), features=trained.features, task=table.task, calibration=calibration)
     batches = pq.ParquetFile(run.file(FEATURES)).iter_batches(_BATCH_ROWS)
     scored = pa.Table.from_batches(list(map_batches(scorer, batches, threads=run.settings.threads)))
-    frame = pl.DataFrame(scored).with_columns(rank=pl.col("score").rank("ordinal", descending=True).cast(pl.Int64))
+    by = "margin" if isinstance(table.task, Binary) else "score"  # a calibrated score may be shared by different margins
+    frame = pl.DataFrame(scored).with_columns(rank=pl.col(by).rank("ordinal", descending=True).cast(pl.Int64))
     if isinstance(table.task, Binary):
         decision = table.decision
-        yes = pl.when(pl.col("score") >= decision.threshold).then(pl.lit(decision.yes)).otherwise(pl.lit(decision.no))
-        frame = frame.with_columns(decision=yes, threshold=pl.lit(decision.threshold))
+        declared = decision.threshold if isinstance(decision.threshold, int | float) else 0.5
+        threshold = version_threshold(trained.training.threshold or declared, frame["score"].to_numpy())
+        yes = pl.when(pl.col("score") >= threshold).then(pl.lit(decision.yes)).otherwise(pl.lit(decision.no))
+        frame = frame.with_columns(decision=yes, threshold=pl.lit(threshold, dtype=pl.Float64))
     keyed = pl.read_parquet(run.file(FEATURES), columns=list(table.entity.key_names))
     keyed.hstack(frame).write_parquet(run.file(SCORES))
     return len(frame)
@@ -267,8 +281,8 @@ def refuse_failed(table: str, manifest: Manifest) -> None:
 
 
 def failed_gates(gates: tuple[GateResult, ...]) -> tuple[GateResult, ...]:
-    """The gates that did not pass."""
-    return tuple(gate for gate in gates if not gate.passed)
+    """The gates that stop a publish: failed, and neither waived nor there to warn only."""
+    return tuple(gate for gate in gates if gate.stops)
 
 
 def run_all(

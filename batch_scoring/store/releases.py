@@ -286,7 +286,7 @@ def _require_gates(manifest: Manifest) -> None:
         raise GateFailed(
             subject, expected="the verdicts of its gates", found="none", fix="Judge it before it is published; live is untouched."
         )
-    failed = [gate for gate in gates if not gate.passed]
+    failed = [gate for gate in gates if gate.stops]
     if failed:
         seen = "; ".join(
             f"{gate.gate} (observed {_number(gate.observed)}, limit {gate.limit:g}): {gate.message}" for gate in failed

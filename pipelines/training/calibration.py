@@ -86,3 +86,8 @@ def fit_isotonic(labels: npt.NDArray[Any], margins: Floats) -> Calibration | Non
     shares = (np.bincount(places, weights=labels, minlength=len(edges) + 1)[held] + labels.mean()) / (counts[held] + 1)
     fitted = IsotonicRegression().fit_transform(centres, shares, sample_weight=counts[held])
     return Calibration(kind="isotonic", margins=tuple(map(float, centres)), scores=tuple(map(float, fitted)))
+
+
+def recalibrated(calibration: Calibration, forecasts: Floats) -> Floats:
+    """Forecasts as they will be served, given those of the model alone; of other tasks, and without a calibration, the same."""
+    return forecasts if calibration.kind == "none" else calibrated(calibration, margins_of(forecasts))

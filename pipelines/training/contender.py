@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from batch_scoring import tasks
-from batch_scoring.declare import Binary, PredictionTable, Task
+from batch_scoring.declare import PredictionTable
 from batch_scoring.domain import Column, HoldOutScore, Training
 from batch_scoring.errors import NoData
 from batch_scoring.scoring import Scorer, encode
-from pipelines.training.baseline import forecast
+from pipelines.training.baseline import naive_forecasts
+from pipelines.training.calibration import recalibrated
 from pipelines.training.cells import Cell, Evaluator
 from pipelines.training.continuing import Champion
 from pipelines.training.fit import TrainingData, both_classes, fit, fit_matrix, predict, training_matrix
 from pipelines.training.folds import Block, in_block, known
-from pipelines.training.metrics import auc, loss
+from pipelines.training.measures import score_rows
 from pipelines.training.recipe import Recipe, Search, Trained, plan_id
 from pipelines.training.samples import training_rows
+from pipelines.training.tuning import Tuned, judged_columns, naive_columns
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,17 +35,31 @@ CONTENDER, BASELINE, LIVE = "contender", "baseline", "live"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What the hold-out said: every competitor's score, and the contender's model that was judged there."""
+    """What the hold-out said: every competitor's score, and the contender's model that was judged there.
+
+    Attributes:
+        rows: the keys, ``event_timestamp``, ``label`` and the columns that results are broken down by, with the forecasts of
+            ``contender``, ``baseline``, ``constant`` and, if there is one, ``live``; of classes a list in each row.
+    """
 
     scores: tuple[HoldOutScore, ...]
     model: bytes
     features: tuple[Column, ...]
+    rows: pl.DataFrame
 
 
 def judge_on_holdout(
-    evaluator: Evaluator, table: PredictionTable, block: Block, recipe: Recipe, champion: Champion | None
+    evaluator: Evaluator,
+    table: PredictionTable,
+    block: Block,
+    recipe: Recipe,
+    champion: Champion | None,
+    tuned: Tuned | None = None,
 ) -> Judged:
     """Contender, baseline and, if there is one, the live version on the same rows; each knew only what was known at the cut-off.
+
+    Args:
+        tuned: the calibration that the contender is served with, and the naive forecast that is the bar.
 
     Raises:
         NoData: the window holds only one class at the hold-out's cut-off, or what the recipe goes on from is gone.
@@ -56,16 +73,20 @@ def judge_on_holdout(
     model = evaluator.fit(Cell(recipe=recipe, block=block))
     if model is None:
         raise _nothing_to_go_on_from(recipe)
-    naive = forecast(data.frame.filter(past), data.frame.filter(test), table.baseline, table.label, block.cutoff, table.task)
-    scores = [
-        _scored(table.task, CONTENDER, labels, predict(model, material, test)),
-        _scored(table.task, BASELINE, labels, naive),
-    ]
-    if champion is not None:
-        live = _judge_champion(data, table, block, champion, test)
-        if live is not None:
-            scores.append(_scored(table.task, LIVE, labels, live[0], live[1]))
-    return Judged(scores=tuple(scores), model=model, features=material.features)
+    tuned = tuned or Tuned()
+    frame = data.frame.select(naive_columns(table))
+    naive = naive_forecasts(frame.filter(pl.Series(past)), frame.filter(pl.Series(test)), table, block.cutoff)
+    said = {CONTENDER: (recalibrated(tuned.calibration, predict(model, material, test)), "")}
+    said[BASELINE] = (naive[tuned.naive], tuned.naive)
+    live = None if champion is None else _judge_champion(data, table, block, champion, test)
+    if live is not None:
+        said[LIVE] = live
+    wanted = [name for name in judged_columns(table) if name in data.frame.columns]
+    columns = dict.fromkeys([*table.entity.key_names, "event_timestamp", *wanted])
+    rows = data.frame.filter(pl.Series(test)).select(list(columns)).with_columns(label=pl.Series(labels))
+    forecasts = [pl.Series(name, values) for name, (values, _) in said.items()]
+    rows = rows.with_columns(*forecasts, pl.Series("constant", naive["constant"]))
+    return Judged(scores=score_rows(table, rows, said), model=model, features=material.features, rows=rows)
 
 
 def _judge_champion(
@@ -80,7 +101,8 @@ def _judge_champion(
     gone = tuple(feature.name for feature in champion.features if feature.name not in served)
     if not gone and champion.training.cutoff <= block.cutoff:
         rows = data.frame.filter(test).select(feature.name for feature in champion.features).to_arrow()
-        live = Scorer(model=champion.model, features=champion.features, task=table.task)
+        calibration = champion.training.calibration
+        live = Scorer(model=champion.model, features=champion.features, task=table.task, calibration=calibration)
         return live.forecasts(encode(rows, champion.features)), "as served"
     columns = [feature.name for feature in data.features]
     places = [columns.index(feature.name) for feature in champion.features if feature.name in served]
@@ -92,7 +114,7 @@ def _judge_champion(
     )
     fitted = fit(recipe, train, champion.training.params, champion.training.rounds)
     note = "same recipe, fitted at the cut-off" + (f", without {', '.join(gone)}" if gone else "")
-    return predict(fitted, recipe, test), note
+    return recalibrated(champion.training.calibration, predict(fitted, recipe, test)), note
 
 
 def refit(
@@ -151,11 +173,6 @@ def _nothing_to_go_on_from(recipe: Recipe) -> NoData:
         found="none that fits",
         fix="Search again.",
     )
-
-
-def _scored(task: Task, who: str, labels: npt.NDArray[Any], forecasts: npt.NDArray[np.float64], note: str = "") -> HoldOutScore:
-    area = auc(labels, forecasts) if isinstance(task, Binary) else None
-    return HoldOutScore(who=who, rows=len(labels), loss=loss(task, labels, forecasts), auc=area, note=note)
 
 
 def _require_both_classes(data: TrainingData, rows: Mask, cutoff: datetime) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, assert_never
 
-from batch_scoring.declare import Binary, Classes, Number, Task
+from batch_scoring.declare import Binary, Classes, Number, PredictionTable, Task
+from batch_scoring.domain import HoldOutScore
 from batch_scoring.measured import Measured
-from pipelines.training.intervals import Resamples, interval
-from pipelines.training.metrics import calibration_errors, calibration_sums, log_odds, logistic, pinball, row_losses
+from pipelines.training.intervals import Resamples, cluster_rows, interval, resample
+from pipelines.training.metrics import auc, calibration_errors, calibration_sums, log_odds, logistic, loss, pinball, row_losses
 from pipelines.training.ranks import Ranked
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import polars as pl
 
     Floats = npt.NDArray[np.float64]
 
@@ -149,3 +151,26 @@ def _slope(labels: npt.NDArray[Any], scores: Floats, resamples: Resamples) -> Me
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = fitted[1] + (a * sums[:, 1] - b * sums[:, 0]) / (a * c - b * b)
     return _estimated("calibration_slope", fitted[1], draws, resamples)
+
+
+def score_rows(table: PredictionTable, rows: pl.DataFrame, said: Mapping[str, tuple[Floats, str]]) -> tuple[HoldOutScore, ...]:
+    """Every competitor on the same rows, with intervals from the same draws.
+
+    Args:
+        rows: with the keys, ``event_timestamp``, ``label`` and the columns of business metrics.
+        said: forecasts and a note per competitor, in order.
+    """
+    labels = rows["label"].to_numpy()
+    draws = resample(cluster_rows(rows, table.entity.key_names), seed=table.model.seed)
+    days = rows["event_timestamp"].to_numpy()
+    scores = []
+    for who, (forecasts, note) in said.items():
+        business = {
+            metric.name: metric(forecasts, labels, {name: rows[name].to_numpy() for name in metric.columns})
+            for metric in table.metrics
+        }
+        metrics = measure(table.task, labels, forecasts, draws, days=days, business=business)
+        ranked = auc(labels, forecasts) if isinstance(table.task, Binary) and len(labels) else None
+        mean = loss(table.task, labels, forecasts)
+        scores.append(HoldOutScore(who=who, rows=len(labels), loss=mean, auc=ranked, note=note, metrics=metrics))
+    return tuple(scores)
