@@ -5,7 +5,8 @@ moment t the right row is the newest event among the rows with ``seen <= t``. Jo
 at the created time would be wrong, because a row that was created later hides an older one that was known. Instead a
 row stays in the table only if it is the newest event of all rows seen until then; what is left has one row per key and
 ``seen``, its events grow with ``seen``, and one ``ASOF JOIN`` on ``seen`` is the answer. Rows in plain order (no row
-late, no two at the same moment) need no such step.
+late, no two at the same moment) need no such step. Where all entity rows speak of one moment, a population, the newest
+row of each key that is known then is joined by key alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipelines.sql import quoted
 
 ROW, MOMENT = "__asof_row", "__asof_moment"
 _NEVER = "TIMESTAMPTZ '-infinity'"
-_ZONED = "TIMESTAMP WITH TIME ZONE"
+ZONED = "TIMESTAMP WITH TIME ZONE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +52,25 @@ class Span:
     last: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entities:
+    """The table ``entities`` of a connection.
+
+    Attributes:
+        columns: what came in, in its order, and goes out again; besides them there is :data:`ROW`, the number of each row.
+        moment_column: which of them is the moment of the row.
+        moment: the column, as SQL, that holds it as ``TIMESTAMPTZ``.
+    """
+
+    columns: tuple[str, ...]
+    moment_column: str
+    moment: str
+    span: Span
+
+
 def instant(column: str, kind: str) -> str:
     """A column as ``TIMESTAMPTZ`` in whole microseconds; a naive time is UTC, as in Feast (the connection's zone is UTC)."""
-    return quoted(column) if kind == _ZONED else f"{quoted(column)}::TIMESTAMPTZ"
+    return quoted(column) if kind == ZONED else f"{quoted(column)}::TIMESTAMPTZ"
 
 
 def disorder(view: View, span: Span) -> str:
@@ -64,48 +81,94 @@ def disorder(view: View, span: Span) -> str:
     return f"SELECT {late}, EXISTS (SELECT 1 {source} GROUP BY {_event(view)}{keys} HAVING count(*) > 1)"
 
 
-def timeline(view: View, span: Span, *, plain: bool) -> str:
-    """Rows ``k0…, f0…, event, seen``: at most one per key and ``seen``. ``plain`` promises that :func:`disorder` found none."""
-    keys = [f"{quoted(column)} AS k{number}" for number, (column, _) in enumerate(view.keys)]
-    values = [f"{quoted(column)} AS f{number}" for number, (column, _) in enumerate(view.features)]
-    event = _event(view)
-    if plain:
-        return (
-            f"SELECT {', '.join([*keys, *values, f'{event} AS seen', f'{event} AS event'])} FROM {view.scan} {_where(view, span)}"
-        )
-    seen = f"greatest({event}, {_created(view)})" if _cut(view) else event
-    created = f"coalesce({_created(view)}, {_NEVER})" if view.created else ""
-    # Of rows that are equal in everything the later one in the file wins, so that asking twice gives the same answer.
-    place = "filename, file_row_number" if set(view.scan) & set("*?[") else "file_row_number"
-    rank = f"ROW({', '.join([event, *([created] if view.created else []), place])})"
-    partition = f"PARTITION BY {', '.join(quoted(column) for column, _ in view.keys)} " if view.keys else ""
-    newest = f"{rank} = max({rank}) OVER ({partition}ORDER BY {seen} RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-    columns = ", ".join([*keys, *values, f"{seen} AS seen", f"{event} AS event"])
-    return f"SELECT {columns} FROM {view.scan} {_where(view, span)} QUALIFY {newest}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows of a view that an entity row may find, as SQL.
 
-
-def joined(entities: str, columns: tuple[str, ...], views: tuple[tuple[View, str], ...]) -> str:
-    """Every entity row once, in its order, with the features of every view.
-
-    Args:
-        entities: a table or view with ``columns``, :data:`ROW` and :data:`MOMENT`.
-        views: each view and its :func:`timeline`.
+    Attributes:
+        sql: columns ``k0…, f0…`` and ``seen``, besides ``event`` where it is not the same and a TTL needs it.
+        event: the column that is the event time.
+        single: at most one row per key, joined by key alone; else one per key and ``seen``.
     """
-    selected = [f"e.{quoted(column)}" for column in columns]
+
+    sql: str
+    event: str
+    single: bool = False
+
+
+def plain(view: View, span: Span) -> Rows:
+    """The source as it is; right only if :func:`disorder` found neither late nor tied rows."""
+    return Rows(sql=f"SELECT {_columns(view)}, {_event(view)} AS seen FROM {view.scan} {_where(view, span)}", event="seen")
+
+
+def timeline(view: View, span: Span) -> Rows:
+    """Each row from the moment it is seen on, without those that a newer event hides by then.
+
+    By ``seen``, events must not fall: a row stays if its event is the newest so far and it is the last of its moment. Of
+    equal events the one seen later was created later, so that no rank beyond this order is needed.
+    """
+    seen = f"greatest({_event(view)}, {_created(view)})" if _cut(view) else _event(view)
+    keys = ", ".join(quoted(column) for column, _ in view.keys)
+    order = f"{f'PARTITION BY {keys} ' if keys else ''}ORDER BY {', '.join([seen, *_rank(view)])}"
+    last = f"lead({seen}) OVER newest IS DISTINCT FROM {seen}"
+    hidden = _cut(view)  # without a cut-off, rows are seen in the order of their events
+    highest = f" AND {_event(view)} = max({_event(view)}) OVER (newest ROWS UNBOUNDED PRECEDING)" if hidden else ""
+    event = f", {_event(view)} AS event" if hidden and view.ttl else ""
+    return Rows(
+        sql=f"SELECT {_columns(view)}, {seen} AS seen{event} FROM {view.scan} {_where(view, span)} "
+        f"WINDOW newest AS ({order}) QUALIFY {last}{highest}",
+        event="event" if event else "seen",
+    )
+
+
+def latest(view: View, span: Span) -> Rows:
+    """The newest row of each key at the one moment of ``span``."""
+    keys = ", ".join(quoted(column) for column, _ in view.keys)
+    order = ", ".join(f"{part} DESC" for part in (_event(view), *_rank(view)[1:]))
+    return Rows(
+        sql=f"SELECT {_columns(view)}, {_event(view)} AS seen FROM {view.scan} {_where(view, span)} "
+        f"QUALIFY row_number() OVER ({f'PARTITION BY {keys} ' if keys else ''}ORDER BY {order}) = 1",
+        event="seen",
+        single=True,
+    )
+
+
+def joined(entities: Entities, views: tuple[tuple[View, Rows], ...]) -> str:
+    """Every entity row once, in its order, with the features of every view."""
+    selected = [f"e.{quoted(column)}" for column in entities.columns]
     joins = []
     for number, (view, rows) in enumerate(views):
         alias = f"v{number}"
-        selected += [f"{_alive(view, alias, f'f{index}')} AS {quoted(name)}" for index, (_, name) in enumerate(view.features)]
+        selected += [
+            f"{_alive(view, rows, entities, alias, f'f{index}')} AS {quoted(name)}"
+            for index, (_, name) in enumerate(view.features)
+        ]
         on = [f"e.{quoted(mine)} = {alias}.k{index}" for index, (_, mine) in enumerate(view.keys)]
-        joins.append(f"ASOF LEFT JOIN ({rows}) {alias} ON {' AND '.join([*on, f'e.{MOMENT} >= {alias}.seen'])}")
-    return f"SELECT {', '.join(selected)} FROM {entities} e {' '.join(joins)} ORDER BY e.{ROW}"
+        kind = "LEFT JOIN"
+        if not rows.single:
+            kind, on = "ASOF LEFT JOIN", [*on, f"e.{entities.moment} >= {alias}.seen"]
+        elif not on:
+            on = ["true"]
+        joins.append(f"{kind} ({rows.sql}) {alias} ON {' AND '.join(on)}")
+    return f"SELECT {', '.join(selected)} FROM entities e {' '.join(joins)} ORDER BY e.{ROW}"
 
 
-def _alive(view: View, alias: str, feature: str) -> str:
+def _columns(view: View) -> str:
+    keys = [f"{quoted(column)} AS k{number}" for number, (column, _) in enumerate(view.keys)]
+    return ", ".join(keys + [f"{quoted(column)} AS f{number}" for number, (column, _) in enumerate(view.features)])
+
+
+def _rank(view: View) -> list[str]:
+    """Of equal events the one created last, of those the later one in the file: asking twice gives the same answer."""
+    created = [f"coalesce({_created(view)}, {_NEVER})"] if view.created else []
+    return [_event(view), *created, *(["filename"] if set(view.scan) & set("*?[") else []), "file_row_number"]
+
+
+def _alive(view: View, rows: Rows, entities: Entities, alias: str, feature: str) -> str:
     if not view.ttl:
         return f"{alias}.{feature}"
     # HUGEINT: the distance of the earliest and the latest time that DuckDB knows does not fit into 64 bits.
-    age = f"epoch_us(e.{MOMENT})::HUGEINT - epoch_us({alias}.event)"
+    age = f"epoch_us(e.{entities.moment})::HUGEINT - epoch_us({alias}.{rows.event})"
     return f"CASE WHEN {age} <= {view.ttl // timedelta(microseconds=1)} THEN {alias}.{feature} END"
 
 
