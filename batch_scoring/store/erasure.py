@@ -52,7 +52,7 @@ from batch_scoring.store.layout import (
 from batch_scoring.store.lock import locked
 from batch_scoring.store.reader import OpenVersion, open_version
 from batch_scoring.store.releases import commit
-from batch_scoring.store.sorting import connect
+from batch_scoring.store.sorting import connect, scanning
 from batch_scoring.store.sql import path_text
 from batch_scoring.store.tombstones import Tombstones, new_tombstones, read_tombstones, write_tombstones
 
@@ -136,20 +136,18 @@ def _require_sense(table: TableName, keys: Sequence[str], why: str) -> None:
 def settle(store: Store, table: TableName, tombstones: Tombstones, progress: Progress | None = None) -> Erasure:
     """Rewrite every kept version that still holds an erased entity, then flip. The caller holds the lock."""
     say = progress or (lambda _: None)
-    rewritten, rows = [], 0
-    for version in version_ids(store.root, table):
-        say(f"version {version} of '{table}'")
-        gone = _rewrite(store, table, version, tombstones)
-        if gone:
-            rewritten.append(version)
-            rows += gone
+    rewritten: dict[VersionId, int] = {}
+    with scanning() as con:
+        for version in version_ids(store.root, table):
+            say(f"version {version} of '{table}'")
+            rewritten[version] = _rewrite(store, con, table, version, tombstones)
     current = read_current(store.root)
     last = tombstones.entries[-1]
     recorded = any(
         each.action.kind == "erase" and each.action.table == table and each.when == last.when
         for each in walk_back(store.root, current)
     )
-    if rewritten or not recorded:
+    if any(rewritten.values()) or not recorded:
         number = max(current.id, *numbers_in(releases_folder(store.root))) + 1
         action = Action(kind="erase", table=table)
         told = replace(
@@ -158,27 +156,27 @@ def settle(store: Store, table: TableName, tombstones: Tombstones, progress: Pro
         current = commit(store, told)
     else:
         store.files.sync_folder(store.root)  # the flip may have been somebody's last act before a failed fsync
-    return Erasure(release=current.id, versions=tuple(rewritten), rows=rows)
+    touched = tuple(version for version, gone in rewritten.items() if gone)
+    return Erasure(release=current.id, versions=touched, rows=sum(rewritten.values()))
 
 
-def _rewrite(store: Store, table: TableName, version: VersionId, tombstones: Tombstones) -> int:
+def _rewrite(store: Store, con: duckdb.DuckDBPyConnection, table: TableName, version: VersionId, tombstones: Tombstones) -> int:
     """Put a version without the erased rows in the place of one that holds some; the number of rows that went."""
     files, folder = store.files, version_folder(store.root, table, version)
     aside = folder.with_name(f"{BUILDING}{folder.name}")
     manifest = read_manifest(store.root, table, version)
     check_version(store.root, manifest)
-    with connect(aside / SPILL, memory_limit="1GB", threads=2) as con:
-        query = _DOOMED.format(path=path_text(folder / PREDICTIONS), erased=tombstones.holds("key"))
-        doomed = frozenset(index_key(key) for (key,) in con.execute(query).fetchall())
-        if not doomed:
-            return 0
-        require_space(store, folder.parent, sum(fact.bytes for fact in manifest.files), f"erasure from '{table}'")
-        with _fresh_folder(files, aside):
-            facts = _fill(files, con, folder, aside, tombstones, doomed, open_version(store.root, table, version))
-            draft = replace(manifest.draft, rows=manifest.draft.rows - len(doomed))
-            files.write(aside / MANIFEST, to_pretty_json(replace(manifest, draft=draft, files=facts)))
-            seal(files, aside, facts, MANIFEST)
-        files.exchange(aside, folder)
+    query = _DOOMED.format(path=path_text(folder / PREDICTIONS), erased=tombstones.holds("key"))
+    doomed = frozenset(index_key(key) for (key,) in con.execute(query).fetchall())
+    if not doomed:
+        return 0
+    require_space(store, folder.parent, sum(fact.bytes for fact in manifest.files), f"erasure from '{table}'")
+    with _fresh_folder(files, aside), connect(aside / SPILL, memory_limit="1GB", threads=2) as writing:
+        facts = _fill(files, writing, folder, aside, tombstones, doomed, open_version(store.root, table, version))
+        draft = replace(manifest.draft, rows=manifest.draft.rows - len(doomed))
+        files.write(aside / MANIFEST, to_pretty_json(replace(manifest, draft=draft, files=facts)))
+        seal(files, aside, facts, MANIFEST)
+    files.exchange(aside, folder)
     files.sync_folder(folder.parent)  # before the old bytes go: a power cut must find one of the two whole
     files.remove_tree(aside)
     files.sync_folder(folder.parent)

@@ -26,7 +26,7 @@ from batch_scoring.store.layout import (
     versions_folder,
 )
 from batch_scoring.store.reader import OpenVersion, open_version
-from batch_scoring.store.sorting import canonical_key, connect
+from batch_scoring.store.sorting import canonical_key, scanning
 from batch_scoring.store.sql import path_text, text
 from batch_scoring.store.tombstones import Tombstones, new_tombstones, read_tombstones
 
@@ -69,9 +69,10 @@ def find_erased(
             if tombstones is None and not keys:
                 continue
             sought = (tombstones or new_tombstones()).with_keys(keys, who="", when=read_current(root).when, why="")
-            for version in version_ids(root, name):
-                say(f"version {version} of '{name}'")
-                found += _in_version(root, read_manifest(root, name, version), sought, keys)
+            with scanning() as con:
+                for version in version_ids(root, name):
+                    say(f"version {version} of '{name}'")
+                    found += _in_version(con, root, read_manifest(root, name, version), sought, keys)
         for path in _files(root) if keys else ():
             say(str(path.relative_to(root)))
             if any(_holds_bytes(path, pattern) for pattern in _patterns(keys)):
@@ -83,14 +84,15 @@ def _left(root: Path, path: Path, problem: str) -> Finding:
     return Finding(path=str(path.relative_to(root)), problem=problem, fix="Run 'foretable repair', or erase the entity again.")
 
 
-def _in_version(root: Path, manifest: Manifest, sought: Tombstones, keys: Sequence[str]) -> Iterator[Finding]:
+def _in_version(
+    con: duckdb.DuckDBPyConnection, root: Path, manifest: Manifest, sought: Tombstones, keys: Sequence[str]
+) -> Iterator[Finding]:
     """Rows of the Parquet files and of the indexes of one version."""
     folder = version_folder(root, manifest.draft.table, manifest.version)
-    with connect(folder, memory_limit="1GB", threads=2) as con:
-        for name in (PREDICTIONS, EXPLANATIONS, FEATURES):
-            left = _count(con, folder / name, manifest, sought, keys)
-            if left:
-                yield _left(root, folder / name, f"{left:,} row(s) or statistics of an erased entity")
+    for name in (PREDICTIONS, EXPLANATIONS, FEATURES):
+        left = _count(con, folder / name, manifest, sought, keys)
+        if left:
+            yield _left(root, folder / name, f"{left:,} row(s) or statistics of an erased entity")
     hashes = {entry.hash for entry in sought.entries}
     opened = open_version(root, manifest.draft.table, manifest.version)
     for name, rows in ((INDEX, opened.lookup_rows()), (EXPLANATION_INDEX, opened.explanation_rows())):

@@ -5,9 +5,11 @@ Memory stays within DuckDB's limit whatever the number of rows: sorting spills, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +79,20 @@ def connect(spill: Path, *, memory_limit: str, threads: int) -> Iterator[duckdb.
     }
     with duckdb.connect(":memory:", config=config) as con:
         yield con
+
+
+@contextmanager
+def scanning() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB for queries that only stream and count, hence never spill; the process keeps one, which is dear to start."""
+    with _scanner(os.getpid()).cursor() as con:
+        yield con
+
+
+@cache
+def _scanner(pid: int) -> duckdb.DuckDBPyConnection:  # noqa: ARG001 -- a forked process must not use its parent's
+    import duckdb
+
+    return duckdb.connect(":memory:", config={"memory_limit": "1GB", "threads": 2, "temp_directory": ""})
 
 
 def shape_of(con: duckdb.DuckDBPyConnection, staged: Staged, version: VersionId, erased: Tombstones | None = None) -> Shape:

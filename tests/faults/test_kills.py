@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.faulty import Counting
-from support.invariants import Acknowledged, require_whole
+from support.invariants import Acknowledged, read_ledger, require_ledger, witness
 from support.scale import ROUNDS, some
 from support.stores import FLIGHTS, build_and_publish, erase_one, put_live, roll_back
 
@@ -45,11 +45,6 @@ def kill() -> Iterator[Kill]:
         zygote.stdin.close()
 
 
-def read_ledger(path: Path) -> list[Acknowledged]:
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [*BEFORE, *(Acknowledged(*map(int, line.split())) for line in lines)]
-
-
 @pytest.mark.parametrize("verb", ["publish", "rollback", "prune", "erase"])
 def test_a_kill_before_any_operation_loses_nothing(copy: Copy, kill: Kill, tmp_path: Path, verb: str) -> None:
     counting = Counting()
@@ -65,12 +60,13 @@ def test_a_kill_before_any_operation_loses_nothing(copy: Copy, kill: Kill, tmp_p
             prune(store, FLIGHTS)
     for nth in some(len(counting.steps) + 1, every=31 if verb == "erase" else 5, first=len(counting.steps)):
         store = copy(str(nth), small=verb == "erase")
+        said = witness(store.root)
         ledger = tmp_path / f"ledger-{nth}"
         ended = kill(root=str(store.root), ledger=str(ledger), verb=verb, die_at=nth, seed=nth)
         assert ended == ("killed" if nth < len(counting.steps) else "done 0")
-        entries = read_ledger(ledger)
-        assert len(entries) == (2 if nth == len(counting.steps) and verb in ("publish", "rollback") else 1)
-        require_whole(store.root, entries)
+        noted = read_ledger(ledger, BEFORE)
+        assert len(noted.releases) == (2 if nth == len(counting.steps) and verb in ("publish", "rollback") else 1)
+        require_ledger(store.root, noted, said)
         build_and_publish(store, 30)
         shutil.rmtree(store.root.parent)
 
@@ -79,8 +75,10 @@ def test_kills_at_random_moments_lose_nothing(copy: Copy, kill: Kill, tmp_path: 
     chance = random.Random(20130301)
     store = copy("long life")
     ledger = tmp_path / "ledger"
+    said = witness(store.root)
     for n in range(8 * ROUNDS):
         assert kill(root=str(store.root), ledger=str(ledger), live_for=chance.uniform(0.02, 0.5), seed=n) == "killed"
-        require_whole(store.root, read_ledger(ledger))
-    assert len(read_ledger(ledger)) > 3
+        require_ledger(store.root, read_ledger(ledger, BEFORE), said)
+        said = witness(store.root)
+    assert len(read_ledger(ledger, BEFORE).releases) > 3
     assert len(versions(store, FLIGHTS)) >= 7

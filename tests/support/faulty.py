@@ -110,6 +110,21 @@ class PowerCut(BaseException):
     """The moment after which nothing more happens."""
 
 
+class Crashing(Watched):
+    """As :class:`Dying`, for many crashes in one process: from the ``nth`` operation on (from 0) nothing happens any more.
+
+    Locks end with the exception that passes through, as they would with the process.
+    """
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+
+    def before(self, step: str, path: Path) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise PowerCut
+
+
 @dataclass(slots=True)
 class _Change:
     """A change of names in ``folder`` that no sync has made durable yet, and how to take it back."""
@@ -201,7 +216,7 @@ class Forgetful(Watched):
             if os.path.lexists(here):
                 here.replace(here.with_name(source.name))
             if saved is not None:
-                saved.replace(here)
+                _unbury(saved, here)
 
         self._note(target.parent, undo)
 
@@ -224,7 +239,7 @@ class Forgetful(Watched):
 
         def undo(now: Callable[[Path], Path]) -> None:
             if saved is not None and now(path).parent.is_dir():
-                saved.replace(now(path))
+                _unbury(saved, now(path))
 
         self._note(path.parent, undo)
 
@@ -252,6 +267,13 @@ class Forgetful(Watched):
         for path in sorted(self.unsynced):
             if path.is_file() and not path.is_symlink():
                 _tear(path, chance)
+
+
+def _unbury(saved: Path, path: Path) -> None:
+    """Put a file back in one step; the graveyard may be on another file system."""
+    aside = path.with_name("unburied")
+    shutil.copy2(saved, aside, follow_symlinks=False)
+    aside.replace(path)
 
 
 def _tear(path: Path, chance: random.Random) -> None:

@@ -1,15 +1,32 @@
-"""What must hold of a store after anything that can happen to it."""
+"""What must hold of a store after anything that can happen to it, and what kind of harm it is when it does not."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
-from support.stores import FLIGHTS
+from support.stores import ERASABLE, FLIGHTS
 
 from batch_scoring.domain import Release
-from batch_scoring.store import Reader, Store, history, repair, verify
+from batch_scoring.store import Finding, Reader, Store, history, repair, verify
+from batch_scoring.store.index import index_key
+from batch_scoring.store.layout import version_ids
+from batch_scoring.store.reader import open_version
+
+
+class Lost(AssertionError):
+    """Something that was acknowledged is gone, or its bytes have changed."""
+
+
+class Mixed(AssertionError):
+    """An answer was put together from two versions."""
+
+
+class Unrecovered(AssertionError):
+    """The store was not clean and did not become so, or a rule was broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +43,112 @@ def acknowledged(release: Release, table: str = FLIGHTS) -> Acknowledged:
     return Acknowledged(release.id, served.live if served else None)
 
 
-def require_whole(root: Path, ledger: list[Acknowledged]) -> Release:
+def witness(root: Path) -> dict[int, str]:
+    """A hash of every answer and explanation of each kept version, but for entities that tests erase."""
+    apart = {index_key(key) for key in ERASABLE}
+    found = {}
+    for version in version_ids(root, FLIGHTS):
+        held = open_version(root, FLIGHTS, version)
+        rows = (row for rows in (held.lookup_rows(), held.explanation_rows()) for row in rows)
+        found[int(version)] = sha256(b"".join(key + value for key, value in rows if key not in apart)).hexdigest()
+    return found
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a process was told, written down outside the store."""
+
+    releases: list[Acknowledged]
+    newest: int = 0
+    erased: set[str] = field(default_factory=set)
+
+
+def read_ledger(path: Path, releases: Iterable[Acknowledged]) -> Ledger:
+    """A ledger as :mod:`support.zygote` writes it, after the releases that were there before."""
+    ledger = Ledger([*releases])
+    for line in path.read_text().splitlines() if path.exists() else ():
+        match line.split():
+            case ["release", number, live]:
+                ledger.releases.append(Acknowledged(int(number), int(live)))
+            case ["version", number]:
+                ledger.newest = int(number)
+            case ["erased", key]:
+                ledger.erased.add(key)
+            case _:
+                raise ValueError(line)
+    return ledger
+
+
+def require_ledger(root: Path, ledger: Ledger, before: dict[int, str] | None = None) -> Release:
+    """As :func:`require_whole`, for versions and erasures that were acknowledged too."""
+    release = require_whole(root, ledger.releases, before)
+    numbers = version_ids(root, FLIGHTS)
+    if ledger.newest > max(numbers):
+        raise Lost(f"version {ledger.newest} was acknowledged; kept: {numbers}")
+    back = [(n, key) for n in numbers for key in ledger.erased if open_version(root, FLIGHTS, n).prediction(key) is not None]
+    if back:
+        raise Lost(f"erased, and there: {back}")
+    return release
+
+
+def require_whole(root: Path, ledger: list[Acknowledged], before: dict[int, str] | None = None) -> Release:
     """The current release names whole versions, every acknowledged release is in its history, and nothing but rubbish is left.
 
     Repairs the store as an operator would, and requires that to change neither.
+
+    Args:
+        before: the :func:`witness` of what was there: it must still say the same, and nothing may be gone that retention keeps.
+
+    Raises:
+        Lost, Mixed, Unrecovered: each for what it says.
     """
     store = Store(root)
-    before = _require_history(store, ledger)
-    harm = [finding for finding in verify(store) if not finding.harmless]
-    assert not harm, harm
+    release = _require_history(store, ledger)
+    _require_sound([finding for finding in verify(store) if not finding.harmless])
     repair(store)
-    assert verify(store) == ()
+    _require_sound(verify(store))
     after = _require_history(store, ledger)
-    assert after == before or (after.action.kind, after.tables) == ("erase", before.tables)  # finished by the repair
+    finished = (after.action.kind, after.tables) == ("erase", release.tables)
+    if after != release and not finished:
+        raise Unrecovered(f"the repair changed release {release.id} to {after.id}")
+    if before is not None:
+        _require_same(store, before)
     return after
+
+
+def _require_sound(findings: Iterable[Finding]) -> None:
+    found = tuple(findings)
+    if any("/versions/0" in finding.path for finding in found):
+        raise Lost(str(found))
+    if found:
+        raise Unrecovered(str(found))
 
 
 def _require_history(store: Store, ledger: list[Acknowledged]) -> Release:
     releases = {release.id: release for release in history(store)}
     for entry in ledger:
-        assert entry.id in releases, f"acknowledged release {entry.id} is lost; kept: {sorted(releases)}"
-        assert acknowledged(releases[entry.id]) == entry
+        if entry.id not in releases or acknowledged(releases[entry.id]) != entry:
+            raise Lost(f"acknowledged release {entry.id}; kept: {sorted(releases)}")
     snapshot = Reader(store.root).snapshot()
-    if ledger:
-        assert snapshot.release.id >= max(entry.id for entry in ledger)
+    if ledger and snapshot.release.id < max(entry.id for entry in ledger):
+        raise Lost(f"current is {snapshot.release.id}, after {ledger[-1]} was acknowledged")
     live = snapshot.served(FLIGHTS).live
     if live is not None:
         answer = json.loads(snapshot.prediction(FLIGHTS, "UA/1000") or b"{}")
         why = json.loads(snapshot.explanation(FLIGHTS, "UA/1000") or b"{}")
-        assert {answer["version"], why["version"], snapshot.manifest(FLIGHTS).version} == {live}
-        assert answer["score"] == why["score"]
+        if {answer["version"], why["version"], snapshot.manifest(FLIGHTS).version} != {live} or answer["score"] != why["score"]:
+            raise Mixed(f"version {live} answers {answer} and {why}")
     return snapshot.release
+
+
+def _require_same(store: Store, before: dict[int, str]) -> None:
+    now = witness(store.root)
+    changed = [version for version in now if before.get(version, now[version]) != now[version]]
+    if changed:
+        raise Lost(f"versions {changed} answer otherwise than before")
+    lives = dict.fromkeys(release.tables[FLIGHTS].live for release in history(store) if FLIGHTS in release.tables)
+    served = history(store)[0].tables[FLIGHTS]
+    last = [version for version in lives if version is not None and version in {*before, *now}][:7]
+    gone = {version for version in (*last, served.live, served.shadow) if version is not None} - set(now)
+    if gone:
+        raise Lost(f"versions {sorted(gone)} are gone, though retention keeps them")

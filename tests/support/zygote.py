@@ -16,27 +16,33 @@ from pathlib import Path
 import duckdb  # noqa: F401 -- imported before any fork
 import lmdb  # noqa: F401
 from support.faulty import Dying
-from support.stores import FLIGHTS, build, erase_one, put_live, roll_back
+from support.stores import ERASABLE, FLIGHTS, build, erase_one, put_live, roll_back
 
 import batch_scoring.store.build
 import batch_scoring.store.catalog
 import batch_scoring.store.erasure
 import batch_scoring.store.sorting  # noqa: F401
-from batch_scoring.domain import Release
+from batch_scoring.domain import Manifest, Release
 from batch_scoring.errors import StoreConflict, UnknownVersion
 from batch_scoring.store import Files, Store, prune, versions
 
 
-def note(ledger: int, result: object) -> None:
-    """One line per acknowledged release; a single write, so that it is there or not."""
-    if isinstance(result, Release):
-        os.write(ledger, f"{result.id} {result.tables[FLIGHTS].live}\n".encode())
+def note(ledger: int, result: Release | Manifest | str) -> None:
+    """One line for what was acknowledged: a release, a version, or an erased key; a single write, so it is there or not."""
+    match result:
+        case Release():
+            line = f"release {result.id} {result.tables[FLIGHTS].live}"
+        case Manifest():
+            line = f"version {result.version}"
+        case _:
+            line = f"erased {result}"
+    os.write(ledger, f"{line}\n".encode())
 
 
 def act(store: Store, ledger: int, verb: str, chance: random.Random) -> None:
     match verb:
         case "build":
-            build(store, chance.randrange(20, 400))
+            note(ledger, build(store, chance.randrange(20, 400)))
         case "publish":
             newest = [each.version for each in versions(store, FLIGHTS) if each.passed][-1]
             note(ledger, put_live(store, newest, force=True, why="test"))
@@ -45,7 +51,9 @@ def act(store: Store, ledger: int, verb: str, chance: random.Random) -> None:
         case "prune":
             prune(store, FLIGHTS)
         case "erase":
-            erase_one(store, key=chance.choice(("AA/999", "9E/998", "B6/997", "AA/995")))
+            key = chance.choice(ERASABLE)
+            erase_one(store, key=key)
+            note(ledger, key)
 
 
 def child(task: dict[str, object]) -> None:
