@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_scoring import tasks
 from batch_scoring.codec import from_json
-from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Skew, Training
+from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Column, Skew, Training
 from batch_scoring.gates import Evidence
-from pipelines.run import Run, Trained
+from pipelines.run import Examples, Run, Trained
 from pipelines.training.contender import BASELINE, CONTENDER, LIVE
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 
 def gather(run: Run, training: Training) -> Evidence:
-    """Look at what the run wrote: predictions against population, contributions against margins, scores against live."""
-    import numpy as np
+    """Look at what the run wrote, and at what is live."""
     import polars as pl
 
-    from pipelines.training.metrics import population_stability
+    from pipelines.against_live import look
+    from pipelines.feature_facts import new_nulls, out_of_range
+    from pipelines.holdout import compare
 
     keys = list(run.table.entity.key_names)
     population = pl.read_parquet(run.file("population.parquet"), columns=keys)
@@ -32,9 +34,11 @@ def gather(run: Run, training: Training) -> Evidence:
     scores, margins = predictions["score"], predictions["margin"].to_numpy()
     distinct = predictions.select(keys).unique()
     skew = from_json(run.file("skew.json").read_bytes(), Skew)
-    losses = {score.who: score.loss for score in training.holdout}
-    notes = {score.who: score.note for score in training.holdout}
-    live = live_scores(run)
+    trained = from_json(run.file("trained.json").read_bytes(), Trained)
+    examples = Path(from_json(run.file("examples.json").read_bytes(), Examples).path)
+    said = {score.who: score for score in training.holdout}
+    judged = compare(run.table, training, pl.read_parquet(run.file("holdout.parquet")))
+    live = look(run, predictions, [feature.name for feature in trained.features])
     return Evidence(
         population=len(population),
         rows=len(predictions),
@@ -42,15 +46,34 @@ def gather(run: Run, training: Training) -> Evidence:
         duplicates=len(predictions) - len(distinct),
         invalid_scores=tasks.invalid(run.table.task, scores.fill_null(float("nan")).to_numpy()),
         contributions_error=_contributions_error(run, margins) / tasks.contribution_scale(run.table.task, margins),
-        loss=losses[CONTENDER],
-        baseline_loss=losses[BASELINE],
-        live_loss=losses.get(LIVE),
-        live_note=notes.get(LIVE, ""),
+        loss=judged.loss,
+        baseline_loss=judged.baseline,
+        live_loss=judged.live,
+        live_note=said[LIVE].note if LIVE in said else "",
+        baseline=said[BASELINE].note,
+        gain=judged.gain,
+        excess=judged.excess,
+        segments=judged.segments,
+        groups=judged.groups,
+        metrics=said[CONTENDER].metrics,
         skewed={feature.feature: feature.differing for feature in skew.features if feature.differing},
         label_age=(run.as_of - training.train_to - run.table.label.matures_after) / timedelta(days=1),
         refit=_refit(run),
-        score_psi=None if live is None else population_stability(live, np.asarray(scores.drop_nulls().to_numpy())),
+        score_psi=live.score_psi,
+        score_distance=live.score_distance,
+        rank_moves=live.rank_moves,
+        live_rows=live.live_rows,
+        importance=live.importance,
+        live_importance=live.live_importance,
+        new_nulls=new_nulls(skew),
+        out_of_range=out_of_range(run.file(FEATURES), examples, _observed(run, trained), training.train_from, training.train_to),
     )
+
+
+def _observed(run: Run, trained: Trained) -> list[Column]:
+    """The features that are served as they are found."""
+    fixed = {each.feature for each in run.table.positional}
+    return [feature for feature in trained.features if feature.name not in fixed]
 
 
 def _refit(run: Run) -> Agreement | None:
@@ -63,21 +86,6 @@ def _refit(run: Run) -> Agreement | None:
     trained = from_json(run.file("trained.json").read_bytes(), Trained)
     released = run.file(MODEL).read_bytes()
     return compare_models(judged.read_bytes(), released, run.file(FEATURES), trained.features, run.table.task)
-
-
-def live_scores(run: Run) -> npt.NDArray[np.float64] | None:
-    """Scores of the live version, any order; None when nothing is live."""
-    import polars as pl
-
-    from batch_scoring.store import Reader, version_folder
-
-    if not (run.settings.store / "current").exists():
-        return None
-    live = Reader(run.settings.store).snapshot().served(run.table.name).live
-    if live is None:
-        return None
-    path = version_folder(run.settings.store, run.table.name, live) / PREDICTIONS
-    return pl.read_parquet(path, columns=["score"])["score"].to_numpy()
 
 
 def _contributions_error(run: Run, margins: npt.NDArray[np.float64]) -> float:
