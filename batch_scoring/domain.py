@@ -187,6 +187,28 @@ class Skew:
         return sum(feature.differing for feature in self.features)
 
 
+Trigger = Literal["manual", "schedule", "sensor", "backfill", "replay"]
+"""What sets off a run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """How a run came about. Nothing in a version's data depends on it.
+
+    Attributes:
+        started_at: wall clock; None if unknown. seconds: from then until the version was built.
+        commit: of the repository that holds the declarations; empty outside of one. dirty: it held more than was committed.
+        definitions: SHA-256 of the feature definitions, in hex.
+    """
+
+    trigger: Trigger
+    started_at: datetime | None
+    seconds: float | None
+    commit: str
+    dirty: bool
+    definitions: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFact:
     """What a file of a version must be: its size and SHA-256 (hex)."""
@@ -207,6 +229,7 @@ class Draft:
         columns: of predictions and features, documented, in order.
         threshold: of a binary decision; None for every other task.
         skew: the served features beside training.
+        provenance: how the run came about.
     """
 
     table: TableName
@@ -223,6 +246,7 @@ class Draft:
     reason: str
     packages: Mapping[str, str] = field(default_factory=dict)
     task: Task = field(default_factory=Binary)
+    provenance: Provenance | None = None
     skew: Skew | None = None
 
     @property

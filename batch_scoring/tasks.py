@@ -21,7 +21,7 @@ Analysis of Compositional Data*, 1986: the centred log-ratio): what is left is w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from batch_scoring.declare import Binary, Classes, Number, Task
 from batch_scoring.domain import Column
@@ -36,6 +36,19 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 REASONS = 'STRUCT(feature VARCHAR, "value" VARCHAR, contribution DOUBLE, "text" VARCHAR)[]'
+
+
+def kind(task: Task) -> Literal["binary", "multiclass", "regression"]:
+    """Its name in the field's own terms."""
+    match task:
+        case Binary():
+            return "binary"
+        case Classes():
+            return "multiclass"
+        case Number():
+            return "regression"
+        case _:
+            assert_never(task)
 
 
 def metric(task: Task) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Literal
 from zoneinfo import ZoneInfo
 
 from batch_scoring import declare, tasks
@@ -13,12 +12,6 @@ from batch_scoring.errors import UnknownVersion
 from batch_scoring.gates import GateResult
 from batch_scoring.store import Snapshot
 from lookup_api import answers
-
-_KINDS: dict[type, Literal["binary", "multiclass", "regression"]] = {
-    declare.Binary: "binary",
-    declare.Classes: "multiclass",
-    declare.Number: "regression",
-}
 
 
 def table_list(snapshot: Snapshot) -> answers.TableList:
@@ -57,7 +50,7 @@ def table_detail(snapshot: Snapshot, table: TableName) -> answers.TableDetail:
             weekday=schedule.weekday if schedule.every == "week" else None,
         ),
         next_expected=next_expected(schedule, live.draft.as_of) if live else None,
-        task=_KINDS[type(draft.task)],
+        task=tasks.kind(draft.task),
         classes=draft.task.names if isinstance(draft.task, declare.Classes) else (),
         unit=tasks.unit(draft.task),
         metric=tasks.metric(draft.task),

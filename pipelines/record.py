@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 from batch_scoring.codec import from_json
 from batch_scoring.declare import Binary
-from batch_scoring.domain import Column, Draft, Skew
+from batch_scoring.domain import Column, Draft, Provenance, Skew
 from batch_scoring.gates import GateResult
 from batch_scoring.tasks import prediction_columns
+from pipelines.code_version import code_version
 from pipelines.run import Examples, Run, Trained
 
 _PACKAGES = ("foretable", "xgboost-cpu", "feast", "duckdb", "pyarrow", "numpy", "optuna", "shap")
@@ -50,6 +51,23 @@ def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], bui
         gates=gates,
         reason=run.reason,
         packages={name: version(name) for name in _PACKAGES},
+        provenance=_provenance(run, examples, built_at),
+    )
+
+
+def _provenance(run: Run, examples: Examples, built_at: datetime) -> Provenance:
+    """How the run came about. It began when its first file was written, whichever process did that."""
+    began = datetime.fromtimestamp(run.file("population.parquet").stat().st_mtime, tz=UTC)
+    seconds = (built_at - began).total_seconds()
+    timed = seconds >= 0  # a replay with a clock of its own is built before it began
+    code = code_version(run.settings.repo)
+    return Provenance(
+        trigger=run.trigger,
+        started_at=began if timed else None,
+        seconds=round(seconds, 3) if timed else None,
+        commit=code.commit,
+        dirty=code.dirty,
+        definitions=examples.definitions,
     )
 
 

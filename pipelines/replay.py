@@ -67,7 +67,7 @@ def replay(
             found="none",
             fix="Give a longer span, the earlier day first.",
         )
-    runs = tuple(plan_run(product, settings, day, reason="replay") for day in days)
+    runs = tuple(plan_run(product, settings, day, reason="replay", trigger="replay") for day in days)
     progress("training set")
     examples = read_examples(product.table, retrieved_examples(product, settings, source))
     before = _published_before(product, settings, source, frozenset(run.as_of for run in runs))

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from batch_scoring.declare import PredictionTable
-from batch_scoring.domain import Column
+from batch_scoring.domain import Column, Trigger
 from batch_scoring.errors import NoData, StoreLocked, StoreUnavailable
 from batch_scoring.settings import Settings
 from pipelines.repository import Product
@@ -26,13 +26,14 @@ class Run:
 
     Attributes:
         as_of: aware moment; one of the table's scheduled ones.
-        reason: goes into the manifest, e.g. ``"manual"``, ``"schedule"``, ``"replay"``.
+        reason: why, in words; goes into the manifest. trigger: what set it off.
     """
 
     product: Product
     settings: Settings
     as_of: datetime
     reason: str
+    trigger: Trigger = "manual"
 
     @property
     def table(self) -> PredictionTable:
@@ -56,7 +57,7 @@ class Examples:
 
     Attributes:
         id: its name, the hash of what went in. path: its Parquet file. columns: its features, in order.
-        note: why it is not the one that the table asks for, if so.
+        note: why it is not the one that the table asks for, if so. definitions: hash of the feature definitions.
     """
 
     id: str
@@ -64,9 +65,10 @@ class Examples:
     delivery: str
     columns: tuple[Column, ...]
     note: str = ""
+    definitions: str = ""
 
 
-def plan_run(product: Product, settings: Settings, day: date, reason: str) -> Run:
+def plan_run(product: Product, settings: Settings, day: date, reason: str, trigger: Trigger = "manual") -> Run:
     """The run that is due on a local day of the table's schedule.
 
     Raises:
@@ -80,7 +82,7 @@ def plan_run(product: Product, settings: Settings, day: date, reason: str) -> Ru
             found=f"{day:%A}",
             fix="Give a day on which it is scheduled.",
         )
-    return Run(product=product, settings=settings, as_of=schedule.as_of(day), reason=reason)
+    return Run(product=product, settings=settings, as_of=schedule.as_of(day), reason=reason, trigger=trigger)
 
 
 @contextmanager

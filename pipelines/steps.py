@@ -71,7 +71,14 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
     delivery = current_delivery(run.table.name, run.settings)
     columns = source.columns()
     require_positional(run.product, columns)
-    examples = Examples(id=built.record.name, path=str(built.path), delivery=delivery.id, columns=columns, note=planned.note)
+    examples = Examples(
+        id=built.record.name,
+        path=str(built.path),
+        delivery=delivery.id,
+        columns=columns,
+        note=planned.note,
+        definitions=built.record.recipe.definitions,
+    )
     run.file(EXAMPLES).write_bytes(to_json(examples))
     return examples
 

@@ -1,6 +1,7 @@
 """The record inside the analysts' catalog: small tables in the schema ``meta``.
 
-``releases`` (every release up to this one), ``versions`` (every kept version and what became of it), ``gates``,
+``releases`` (every release up to this one), ``versions`` (every kept version and what became of it), ``runs`` (how each came
+about), ``models`` (what each predicts with), ``gates``,
 ``windows`` (the window search), ``holdout`` (the competitors on the final hold-out), ``skew`` and ``columns``.
 """
 
@@ -11,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch_scoring import tasks
 from batch_scoring.codec import to_json
 from batch_scoring.declare import TableName
-from batch_scoring.domain import Manifest, Release, Served, VersionId
+from batch_scoring.domain import MODEL, Manifest, Release, Served, VersionId
 from batch_scoring.store.layout import has_its_files, readable_versions, table_names, version_folder, version_ids
 from batch_scoring.store.sql import Literal, text
 
@@ -34,6 +36,22 @@ _TABLES = {
         table_name VARCHAR, version INTEGER, as_of TIMESTAMPTZ, built_at TIMESTAMPTZ, row_count BIGINT, threshold
         DOUBLE, passed BOOLEAN, served BOOLEAN, live BOOLEAN, shadow BOOLEAN, barred BOOLEAN, kept BOOLEAN,
         training_window VARCHAR, cutoff TIMESTAMPTZ, train_rows BIGINT, reason VARCHAR, origin VARCHAR
+        """,
+    ),
+    "runs": (
+        "How every kept version came about; seconds: from its start until it was built; code_commit: of the declarations",
+        """
+        table_name VARCHAR, version INTEGER, as_of TIMESTAMPTZ, started_at TIMESTAMPTZ, built_at TIMESTAMPTZ, seconds DOUBLE,
+        run_trigger VARCHAR, reason VARCHAR, passed BOOLEAN, training_set VARCHAR, feature_definitions VARCHAR, code_commit
+        VARCHAR, code_dirty BOOLEAN, packages VARCHAR
+        """,
+    ),
+    "models": (
+        "The model of every kept version; loss: of the hold-out, by the metric; params and metrics: as JSON",
+        """
+        table_name VARCHAR, version INTEGER, task VARCHAR, metric VARCHAR, training_window VARCHAR, mode VARCHAR, rounds
+        INTEGER, threshold DOUBLE, train_from TIMESTAMPTZ, train_to TIMESTAMPTZ, train_rows BIGINT, loss DOUBLE, baseline_loss
+        DOUBLE, live_loss DOUBLE, sha256 VARCHAR, params VARCHAR, metrics VARCHAR
         """,
     ),
     "gates": (
@@ -213,6 +231,8 @@ def table_script(table: TableFacts) -> str:
     new, gone = table.new, table.gone
     content: dict[str, list[tuple[Literal, ...]]] = {
         "versions": [row for row in _version_rows(table) if row[1] in {each.version for each in new}],
+        "runs": [_run_row(table.name, each) for each in new],
+        "models": [_model_row(table.name, each) for each in new],
         "gates": [
             (table.name, each.version, gate.gate, gate.passed, gate.observed, gate.limit, gate.message)
             for each in new
@@ -292,6 +312,26 @@ def _version_rows(table: TableFacts) -> Iterator[tuple[Literal, ...]]:
         )
         made = (str(training.window), training.cutoff, training.train_rows, draft.reason, table.origins[number])
         yield (table.name, number, draft.as_of, draft.built_at, draft.rows, draft.threshold, *flags, *made)
+
+
+def _run_row(name: TableName, manifest: Manifest) -> tuple[Literal, ...]:
+    draft, how = manifest.draft, manifest.draft.provenance
+    began = (None, draft.built_at, None, None) if how is None else (how.started_at, draft.built_at, how.seconds, how.trigger)
+    code = (None, None, None) if how is None else (how.definitions, how.commit, how.dirty)
+    made = (draft.reason, manifest.passed, draft.training.training_set, *code)
+    return (name, manifest.version, draft.as_of, *began, *made, to_json(draft.packages).decode())
+
+
+def _model_row(name: TableName, manifest: Manifest) -> tuple[Literal, ...]:
+    draft, training = manifest.draft, manifest.draft.training
+    losses = {score.who: score.loss for score in training.holdout}
+    digest = next((fact.sha256 for fact in manifest.files if fact.name == MODEL), None)
+    fitted = (str(training.window), training.mode, training.rounds, draft.threshold)
+    rows = (training.train_from, training.train_to, training.train_rows)
+    judged = (losses.get("contender"), losses.get("baseline"), losses.get("live"))
+    measured = next((score.metrics for score in training.holdout if score.who == "contender"), ())
+    texts = (to_json(training.params).decode(), to_json(measured).decode())
+    return (name, manifest.version, tasks.kind(draft.task), tasks.metric(draft.task), *fitted, *rows, *judged, digest, *texts)
 
 
 def _skew_rows(name: TableName, manifest: Manifest) -> Iterator[tuple[Literal, ...]]:

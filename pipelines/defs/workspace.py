@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 
+from batch_scoring.domain import Trigger
 from batch_scoring.settings import Settings, load_settings
 from pipelines.repository import Product
 from pipelines.run import Run, plan_run
 
 if TYPE_CHECKING:
     from pipelines.features import FeatureSource
+
+
+_TRIGGERS = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
 
 
 class Workspace(dg.ConfigurableResource):
@@ -34,10 +38,10 @@ class Workspace(dg.ConfigurableResource):
     def run(self, product: Product, context: dg.AssetExecutionContext) -> Run:
         """The run a partition stands for. Its reason is the schedule's name, or that somebody asked for it."""
         tags = context.run.tags
-        reason = next(
-            (tags[tag] for tag in ("dagster/schedule_name", "dagster/sensor_name", "dagster/backfill") if tag in tags), "manual"
+        trigger, tag = next(((trigger, tag) for trigger, tag in _TRIGGERS.items() if tag in tags), ("manual", ""))
+        return plan_run(
+            product, self.settings(), date.fromisoformat(context.partition_key), tags.get(tag, "manual"), cast(Trigger, trigger)
         )
-        return plan_run(product, self.settings(), date.fromisoformat(context.partition_key), reason)
 
     def now(self) -> datetime:
         """The wall clock, for what is stamped and never for what is computed."""

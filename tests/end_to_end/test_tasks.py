@@ -176,7 +176,8 @@ def test_every_column_of_the_catalog_is_explained_in_the_tables_own_unit(workspa
     with catalog(workspaces[table]) as connection:
         comments = dict(
             connection.sql(
-                f"SELECT column_name, comment FROM duckdb_columns() WHERE table_name IN ('{table}', '{table}_explanations')"
+                f"""SELECT column_name, comment FROM duckdb_columns()
+                WHERE schema_name = 'main' AND table_name IN ('{table}', '{table}_explanations')"""
             ).fetchall()
         )
         versions = connection.sql(f"SELECT DISTINCT version FROM {table}_all_versions ORDER BY ALL").fetchall()
