@@ -190,7 +190,7 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """For a person: "orders.amount is above 0: expected; found 1 row: 12"."""
+        """For a person, e.g. "column 'amount' of 'orders': expected that it is above 0; found 1 row: 12."."""
         subject = f"column '{self.column}' of '{self.source}'" if self.column else f"'{self.source}'"
         return f"{subject}: expected that it {self.must}; found {self.found}."
 

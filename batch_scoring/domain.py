@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NewType
 
 from batch_scoring.calibration import NO_CALIBRATION, Calibration
+from batch_scoring.data_checks import DataReport
 from batch_scoring.declare import Binary, Entity, Model, Schedule, TableName, Task, Window
 from batch_scoring.gates import GateResult
 from batch_scoring.goals import LearnedThreshold
@@ -229,6 +230,7 @@ class Draft:
         columns: of predictions and features, documented, in order.
         threshold: of a binary decision; None for every other task.
         skew: the served features beside training.
+        data: what the checks saw in the delivery it is made from, and in later ones that were refused.
         provenance: how the run came about.
     """
 
@@ -248,6 +250,7 @@ class Draft:
     task: Task = field(default_factory=Binary)
     provenance: Provenance | None = None
     skew: Skew | None = None
+    data: tuple[DataReport, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -28,6 +28,7 @@ def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], bui
     import pyarrow.parquet as pq
 
     from batch_scoring.domain import PREDICTIONS
+    from pipelines.validation.report import reports_behind
 
     examples = from_json(run.file("examples.json").read_bytes(), Examples)
     table = run.table
@@ -48,6 +49,7 @@ def draft_version(run: Run, trained: Trained, gates: tuple[GateResult, ...], bui
         task=table.task,
         training=replace(trained.training, note=examples.note),
         skew=from_json(run.file("skew.json").read_bytes(), Skew),
+        data=reports_behind(table.name, examples.delivery, run.settings),
         gates=gates,
         reason=run.reason,
         packages={name: version(name) for name in _PACKAGES},

@@ -2,7 +2,8 @@
 
 ``releases`` (every release up to this one), ``versions`` (every kept version and what became of it), ``runs`` (how each came
 about), ``models`` (what each predicts with), ``gates``,
-``windows`` (the window search), ``holdout`` (the competitors on the final hold-out), ``skew`` and ``columns``.
+``windows`` (the window search), ``holdout`` (the competitors on the final hold-out), ``skew``,
+``data_checks`` (what was seen in the delivery behind a version) and ``columns``.
 """
 
 from __future__ import annotations
@@ -80,6 +81,14 @@ _TABLES = {
         """
         table_name VARCHAR, version INTEGER, feature VARCHAR, psi DOUBLE, differing BIGINT, compared BIGINT, served_nulls
         DOUBLE, trained_nulls DOUBLE, serve_as VARCHAR
+        """,
+    ),
+    "data_checks": (
+        "Checks of the delivery behind every kept version, and of later ones that were refused: passed once, failed in full",
+        """
+        table_name VARCHAR, version INTEGER, source VARCHAR, delivery VARCHAR, checked_at TIMESTAMPTZ, accepted BOOLEAN,
+        check_name VARCHAR, column_name VARCHAR, severity VARCHAR, passed BOOLEAN, observed DOUBLE, limit_value DOUBLE,
+        sentence VARCHAR
         """,
     ),
     "columns": (
@@ -245,6 +254,7 @@ def table_script(table: TableFacts) -> str:
             for score in each.draft.training.holdout
         ],
         "skew": [row for each in new for row in _skew_rows(table.name, each)],
+        "data_checks": [row for each in new for row in _data_rows(table.name, each)],
     }
     parts = [_DELETE.format(name=each, table=text(table.name), which=_among(gone)) for each in content] if gone else []
     parts += [_insert(each, values) for each, values in content.items()]
@@ -341,6 +351,14 @@ def _skew_rows(name: TableName, manifest: Manifest) -> Iterator[tuple[Literal, .
     for each in skew.features:
         seen = (each.psi, each.differing, skew.compared, each.served_nulls, each.trained_nulls)
         yield (name, manifest.version, each.feature, *seen, each.serve_as)
+
+
+def _data_rows(name: TableName, manifest: Manifest) -> Iterator[tuple[Literal, ...]]:
+    for report in manifest.draft.data:
+        for each in report.findings:
+            where = (each.source, report.delivery, report.checked_at, report.accepted)
+            seen = (each.severity, each.passed, each.observed, each.limit, each.sentence)
+            yield (name, manifest.version, *where, each.check, each.column, *seen)
 
 
 def _window_rows(name: TableName, manifest: Manifest) -> Iterator[tuple[Literal, ...]]:

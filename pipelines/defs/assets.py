@@ -12,6 +12,7 @@ import dagster as dg
 from batch_scoring.errors import DataRejected, ForetableError
 from batch_scoring.gates import gate_names
 from pipelines.defs import describe
+from pipelines.defs.data_checks import data_check_results, data_check_specs
 from pipelines.defs.workspace import Workspace
 from pipelines.repository import Product
 
@@ -39,20 +40,23 @@ def table_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> 
 
 def _data_assets(product: Product, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
     name = product.table.name
-    raw = dg.AssetCheckSpec("raw_files", asset=[name, "delivery"], blocking=True, description="Every raw file passes its checks.")
+    checks = data_check_specs(name)
 
-    @dg.asset(key=[name, "delivery"], group_name=name, kinds={"parquet", "pandera"}, check_specs=[raw])
+    @dg.asset(key=[name, "delivery"], group_name=name, kinds={"parquet", "pandera"}, check_specs=checks)
     def delivery(workspace: Workspace) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         """Raw files, checked and turned into Parquet; a bad delivery is refused whole and the last good one stays."""
         from pipelines.ingest import ingest
 
+        settings = workspace.settings()
         try:
-            found = ingest(product, workspace.settings())
+            found = ingest(product, settings)
         except DataRejected as error:
-            yield dg.AssetCheckResult(passed=False, description=str(error), metadata=describe.rejection(error))
+            yield from data_check_results(name, settings, None, rejected=error)
+            raise dg.Failure(str(error), allow_retries=False) from None
+        except ForetableError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         yield dg.MaterializeResult(metadata=describe.delivery(found))
-        yield dg.AssetCheckResult(passed=True)
+        yield from data_check_results(name, settings, found.id)
 
     @dg.asset(key=[name, "feature_definitions"], group_name=name, kinds={"feast"}, deps=[delivery])
     @one_sentence

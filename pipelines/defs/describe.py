@@ -22,7 +22,7 @@ Metadata = dict[str, dg.MetadataValue | str | int | float]
 
 def rejection(error: DataRejected) -> Metadata:
     """The failed checks of a refused delivery."""
-    return {"failed checks": _markdown(["file", "column", "check", "rows"], error.report)}
+    return {"failed checks": markdown(["file", "column", "check", "rows"], error.report)}
 
 
 def delivery(found: Delivery) -> Metadata:
@@ -30,14 +30,14 @@ def delivery(found: Delivery) -> Metadata:
     return {
         "delivery": found.id,
         "dagster/row_count": sum(dataset.rows for dataset in found.datasets),
-        "datasets": _markdown(["dataset", "rows"], [(dataset.name, f"{dataset.rows:,}") for dataset in found.datasets]),
+        "datasets": markdown(["dataset", "rows"], [(dataset.name, f"{dataset.rows:,}") for dataset in found.datasets]),
     }
 
 
 def features(columns: tuple[Column, ...]) -> Metadata:
     """The served features and what they mean."""
     rows = [(column.name, column.type, column.description) for column in columns]
-    return {"features": len(columns), "columns": _markdown(["feature", "type", "meaning"], rows)}
+    return {"features": len(columns), "columns": markdown(["feature", "type", "meaning"], rows)}
 
 
 def examples(found: Examples) -> Metadata:
@@ -60,7 +60,7 @@ def windows(found: Search, task: Task) -> Metadata:
         for window, mean in mean_losses(found.windows).items()
     ]
     heads = ["window", *(f"fold {fold}" for fold in folds), f"mean {metric(task)}"]
-    return {"window": str(found.window), "windows": _markdown(heads, rows)}
+    return {"window": str(found.window), "windows": markdown(heads, rows)}
 
 
 def training(record: Training, task: Task) -> Metadata:
@@ -70,7 +70,7 @@ def training(record: Training, task: Task) -> Metadata:
     return {
         "training rows": record.train_rows,
         "trained on": f"{record.train_from:%Y-%m-%d} to {record.train_to:%Y-%m-%d}",
-        "hold-out": _markdown(["who", loss, "AUC", "rows", "note"], rows),
+        "hold-out": markdown(["who", loss, "AUC", "rows", "note"], rows),
         **{f"hold-out {loss} {score.who}": score.loss for score in record.holdout},
     }
 
@@ -83,7 +83,7 @@ def skew(found: Skew) -> Metadata:
     ]
     return {
         "cells that training would see otherwise": found.differing,
-        "served features": _markdown(["feature", "PSI against training", "differing cells", "nulls", "served as"], rows),
+        "served features": markdown(["feature", "PSI against training", "differing cells", "nulls", "served as"], rows),
     }
 
 
@@ -96,7 +96,7 @@ def importance(run: Run) -> Metadata:
     picture = base64.b64encode(plot_summary(run.file(EXPLANATIONS), run.file(FEATURES), keys, unit(run.table.task))).decode()
     return {
         "summary": dg.MetadataValue.md(f"![SHAP summary](data:image/png;base64,{picture})"),
-        "importance": _markdown(["feature", "mean |contribution|"], [(name, f"{mean:.4f}") for name, mean in strongest]),
+        "importance": markdown(["feature", "mean |contribution|"], [(name, f"{mean:.4f}") for name, mean in strongest]),
     }
 
 
@@ -109,7 +109,7 @@ def version(manifest: Manifest) -> Metadata:
     return {
         "version": manifest.version,
         "dagster/row_count": manifest.draft.rows,
-        "gates": _markdown(["gate", "verdict", "observed", "limit", "message"], rows),
+        "gates": markdown(["gate", "verdict", "observed", "limit", "message"], rows),
         **({} if manifest.draft.skew is None else skew(manifest.draft.skew)),
         **({"note": manifest.draft.training.note} if manifest.draft.training.note else {}),
     }
@@ -140,7 +140,8 @@ def release(made: Release, run: Run) -> Metadata:
     }
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:
+    """A table, as the UI shows it."""
     lines = [heads, ["---"] * len(heads), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
     return dg.MetadataValue.md("\n".join("| " + " | ".join(line) + " |" for line in lines))
 

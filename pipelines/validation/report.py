@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batch_scoring.codec import from_json, to_pretty_json
@@ -21,6 +21,7 @@ from pipelines.validation.profile import FileProfile
 
 _KEPT_REPORTS = 1000
 _KEPT_QUARANTINED = 5
+_SHOWN_REFUSALS = 3
 _REPORT = "report.json"
 
 
@@ -50,6 +51,18 @@ def report_of(table: str, delivery: str, settings: Settings) -> Judged | None:
         except (OSError, ValueError):
             continue
     return None
+
+
+def reports_behind(table: str, delivery: str, settings: Settings) -> tuple[DataReport, ...]:
+    """The report of a delivery, condensed, after the newest refusals since: what a version made from it could not use."""
+    refused: list[DataReport] = []
+    for each in reports(table, settings):
+        if each.report.delivery == delivery and each.report.accepted:
+            return (*refused, each.report.condensed())
+        if not each.report.accepted and len(refused) < _SHOWN_REFUSALS:
+            failed = tuple(finding for finding in each.report.findings if not finding.passed)
+            refused.append(replace(each.report, findings=failed))
+    return ()  # its report is no longer kept
 
 
 def earlier(raw: RawFile, judged: Iterable[Judged], sha256: str = "") -> tuple[FileProfile, ...]:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_scoring.declare import Csv, LandedFile, Lines, PackageFile, RawFile
 from batch_scoring.data_checks import Finding
+from batch_scoring.declare import Csv, LandedFile, Lines, PackageFile, RawFile
 from batch_scoring.errors import DeclarationError
 from batch_scoring.settings import Settings
 from pipelines.validation.blocks import EndlessRecord, blocks
@@ -52,7 +52,7 @@ def check(folder: Path, delivered: bytes, raw: RawFile = RAW, schema: pa.DataFra
     text, about_text = text_of(raw, folder / "taken", folder)
     findings += about_text
     if all(finding.passed for finding in findings):
-        parts, rows, problems = read_parts(raw, text, schema, folder)
+        parts, _, problems = read_parts(raw, text, schema, folder)
         if parts and not any(problem.check in ("format", "columns", "types", "timestamp_format") for problem in problems):
             problems += tuple(repeated(duckdb.connect(), schema, parts))
         findings += as_findings(raw, schema, problems)
