@@ -15,6 +15,7 @@ import typer
 
 from batch_scoring.errors import BadKey, ForetableError, UnknownKey
 from pipelines.prune_command import prune
+from pipelines.study_commands import decay, importance
 from pipelines.trainingset_command import app as trainingset
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def run(
     if json:
         show_json({"release": release.id, "manifest": manifest})
         return
-    show_windows(manifest.draft.training.windows, manifest.draft.training.window, metric(manifest.draft.task))
+    show_windows(manifest.draft.training, metric(manifest.draft.task))
     show_version(manifest)
     out.print(f"Published as release {release.id}.")
 
@@ -410,6 +411,8 @@ def demo(
 
 
 app.command()(prune)
+app.command()(decay)
+app.command()(importance)
 app.add_typer(trainingset, name="trainingset")
 
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from batch_scoring.codec import to_pretty_json
-from batch_scoring.declare import Binary, Task, Window, show_window
+from batch_scoring.declare import Binary, Task, show_window
 from batch_scoring.errors import (
     BadKey,
     DataRejected,
@@ -29,7 +29,7 @@ from batch_scoring.tasks import metric
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batch_scoring.domain import Manifest, Served, WindowScore
+    from batch_scoring.domain import Manifest, Served, Training
     from pipelines.realised import Realised
 
 _PIPE_WIDTH = 160
@@ -107,25 +107,27 @@ def steps(title: str, total: int | None = None) -> Iterator[tuple[Callable[[str]
         yield (lambda doing: bar.update(task, doing=doing)), (lambda: bar.advance(task))
 
 
-def show_windows(windows: tuple[WindowScore, ...], chosen: object, metric: str = "log-loss") -> None:
-    """The window search: a row per window, a column per fold, and the mean that decided."""
-    folds = sorted({score.fold for score in windows}, reverse=True)
-    by_window: dict[Window, dict[int, WindowScore]] = {}
-    for score in windows:
-        by_window.setdefault(score.window, {})[score.fold] = score
-    rows = []
-    for window, scores in by_window.items():
-        mean = sum(score.loss for score in scores.values()) / len(scores)
-        rows.append(
-            [
-                show_window(window),
-                *(f"{scores[fold].loss:.4f}" for fold in folds),
-                f"{mean:.4f}",
-                "◀ chosen" if window == chosen else "",
-            ]
-        )
-    heads = [f"fold {fold}" for fold in folds]
-    show_table(["window", *heads, f"mean {metric}", ""], rows, right=[*heads, f"mean {metric}"])
+def show_windows(training: Training, metric: str = "log-loss") -> None:
+    """The search: a row per window, a column per fold, what decided between them, and why in words."""
+    folds = sorted({score.fold for score in training.windows}, reverse=True)
+    losses = {(score.window, score.fold): score.loss for score in training.windows}
+    rows = [
+        [
+            show_window(each.window),
+            *(f"{losses[each.window, fold]:.4f}" for fold in folds),
+            f"{each.mean:.4f}",
+            f"{each.spread:.4f}",
+            "best" if each.excess == 0 else f"{each.excess:+.4f} ± {each.error:.4f}{'' if each.ties else ' *'}",
+            "◀ chosen" if each.window == training.window else "",
+        ]
+        for each in training.verdicts
+    ]
+    heads = [*(f"fold {fold}" for fold in folds), f"mean {metric}", "spread", "over the best"]
+    show_table(["window", *heads, ""], rows, right=heads[:-1])
+    pruned = sum(trial.pruned for trial in training.trials)
+    tried = f" {len(training.trials)} recipes tried, {pruned} of them pruned." if len(training.trials) > len(rows) else ""
+    starred = "" if all(each.ties for each in training.verdicts) else "  * beyond noise"
+    out.print(f"{training.verdict}{tried}{starred}", markup=False)
 
 
 def show_version(manifest: Manifest) -> None:

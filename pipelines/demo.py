@@ -142,7 +142,7 @@ def _show_replay(replayed: Replayed, task: Task, seconds: float) -> None:
     if replayed.published:
         draft = replayed.published[-1].draft
         out.print(f"\n   {seconds:.0f} s. The training window is searched in every run; the last search:")
-        show_windows(draft.training.windows, draft.training.window, metric(draft.task))
+        show_windows(draft.training, metric(draft.task))
     if replayed.realised:
         out.print("\n   What was predicted against what then happened, beside the naive baseline:")
         show_realised(replayed.realised, task)

@@ -41,26 +41,47 @@ def features(columns: tuple[Column, ...]) -> Metadata:
 
 
 def examples(found: Examples) -> Metadata:
-    """The training set's name and place."""
-    return {"training set": found.id, "file": dg.MetadataValue.path(found.path), "features": len(found.columns)}
+    """The training set's name, how to look into it, and why it is not the one that was asked for, if so."""
+    return {
+        "training set": found.id,
+        "look into it": f"foretable trainingset show {found.id[:12]}",
+        "features": len(found.columns),
+        **({"note": found.note} if found.note else {}),
+    }
 
 
 def windows(found: Search, task: Task) -> Metadata:
-    """The window search as a table: windows down, folds across."""
-    from pipelines.training.search import mean_losses
-
+    """The search: windows down, folds across, what decided between them, and everything that was tried."""
     folds = sorted({score.fold for score in found.windows}, reverse=True)
     cells = {(score.window, score.fold): score for score in found.windows}
     rows = [
         [
-            f"**{window}**" if window == found.window else str(window),
-            *(f"{cells[window, fold].loss:.4f} ({cells[window, fold].train_rows:,} rows)" for fold in folds),
-            f"{mean:.4f}",
+            f"**{each.window}**" if each.window == found.window else str(each.window),
+            *(f"{cells[each.window, fold].loss:.4f} ({cells[each.window, fold].train_rows:,} rows)" for fold in folds),
+            f"{each.mean:.4f}",
+            f"{each.spread:.4f}",
+            f"{each.excess:+.4f} ± {each.error:.4f}, {'no more than noise' if each.ties else 'beyond noise'}",
         ]
-        for window, mean in mean_losses(found.windows).items()
+        for each in found.verdicts
     ]
-    heads = ["window", *(f"fold {fold}" for fold in folds), f"mean {metric(task)}"]
-    return {"window": str(found.window), "windows": markdown(heads, rows)}
+    heads = ["window", *(f"fold {fold}" for fold in folds), f"mean {metric(task)}", "spread", "over the best"]
+    tried = [
+        (
+            f"**{trial.window}**" if trial.chosen else trial.window,
+            trial.mode,
+            *(getattr(trial.model, name) for name in ("depth", "learning_rate", "rounds", "min_child_weight")),
+            ", ".join(f"{loss:.4f}" for loss in trial.losses),
+            "pruned" if trial.pruned else "",
+        )
+        for trial in found.trials
+    ]
+    columns = ["window", "mode", "depth", "rate", "rounds", "child weight", "losses, newest block first", ""]
+    return {
+        "window": str(found.window),
+        "verdict": found.verdict,
+        "windows": markdown(heads, rows),
+        "trials": markdown(columns, tried),
+    }
 
 
 def training(record: Training, task: Task) -> Metadata:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from batch_scoring.search_plan import Mode
+    from pipelines.training.fit import TrainingData
 
 
 def search(evaluator: Evaluator, table: PredictionTable, blocks: tuple[Block, ...], clock: Callable[[], float]) -> Search:
@@ -165,19 +166,7 @@ class _Search:
                 found = forecasts.get(Cell(recipe=row.recipe, block=block))
                 if found is None:
                     break
-                row.scores.append(self._score(block, found))
-
-    def _score(self, block: Block, forecasts: npt.NDArray[np.float64]) -> BlockScore:
-        data = self.evaluator.data
-        rows = in_block(data.events, block)
-        labels, days = data.labels[rows], data.events[rows].astype("datetime64[D]")
-        edges = np.flatnonzero(np.diff(days)) + 1  # rows are sorted by event time
-        parts = list(zip(np.split(labels, edges), np.split(forecasts, edges), strict=True))
-        return BlockScore(
-            loss=loss(data.task, labels, forecasts),
-            days=np.array([loss(data.task, *part) for part in parts]),
-            rows=np.array([len(part[0]) for part in parts]),
-        )
+                row.scores.append(score_block(self.evaluator.data, block, found))
 
     def _window_score(self, recipe: Recipe, block: Block) -> WindowScore:
         data, cell = self.evaluator.data, Cell(recipe=recipe, block=block)
@@ -203,6 +192,19 @@ class _Search:
         )
 
 
+def score_block(data: TrainingData, block: Block, forecasts: npt.NDArray[np.float64]) -> BlockScore:
+    """Losses of a block's forecasts, as a whole and by day."""
+    rows = in_block(data.events, block)
+    labels, days = data.labels[rows], data.events[rows].astype("datetime64[D]")
+    edges = np.flatnonzero(np.diff(days)) + 1  # rows are sorted by event time
+    parts = list(zip(np.split(labels, edges), np.split(forecasts, edges), strict=True))
+    return BlockScore(
+        loss=loss(data.task, labels, forecasts),
+        days=np.array([loss(data.task, *part) for part in parts]),
+        rows=np.array([len(part[0]) for part in parts]),
+    )
+
+
 def validation(evaluator: Evaluator, blocks: tuple[Block, ...], recipe: Recipe) -> pl.DataFrame:
     """What a recipe's models forecast for the search blocks, each out of time: for what is tuned after the search.
 
@@ -218,11 +220,3 @@ def validation(evaluator: Evaluator, blocks: tuple[Block, ...], recipe: Recipe) 
         columns = rows.select(*data.keys, "event_timestamp", "label")
         parts.append(columns.with_columns(fold=pl.lit(block.fold), forecast=pl.Series(evaluator.forecasts([cell])[cell])))
     return pl.concat(parts)
-
-
-def mean_losses(scores: tuple[WindowScore, ...]) -> dict[Window, float]:
-    """Mean loss over the blocks of each window, in the order they were searched."""
-    losses: dict[Window, list[float]] = {}
-    for score in scores:
-        losses.setdefault(score.window, []).append(score.loss)
-    return {window: float(np.mean(values)) for window, values in losses.items()}
