@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from hashlib import file_digest
 from pathlib import Path
@@ -19,6 +20,15 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         unfinished.unlink(missing_ok=True)
     _fsync(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file that never changes, in place of whatever had that name; a copy where links cannot be made."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def sha256_of(path: Path) -> str:

@@ -56,7 +56,7 @@ class Examples:
     """The training set of a run.
 
     Attributes:
-        id: its name, the hash of what went in. path: its Parquet file. columns: its features, in order.
+        id: its name, the hash of what went in. path: the run's own link to its Parquet file. columns: its features, in order.
         note: why it is not the one that the table asks for, if so. definitions: hash of the feature definitions.
     """
 

@@ -42,6 +42,7 @@ EXAMPLES, SEARCH, TRAINED = "examples.json", "search.json", "trained.json"
 VALIDATION, JUDGED, HOLDOUT = "validation.parquet", "judged.ubj", "holdout.parquet"
 """Out-of-time forecasts of the chosen recipe on the search's blocks; the model that was judged on the hold-out;
 what every competitor forecast there."""
+TRAINING = "training.parquet"
 POPULATION, SCORES, SKEW = "population.parquet", "scores.parquet", "skew.json"
 _BATCH_ROWS = 16_384
 
@@ -63,6 +64,7 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
     from pipelines.features.served import plan_declared
     from pipelines.features.skew import require_positional
     from pipelines.features.training_set import training_set
+    from pipelines.files import link_or_copy
     from pipelines.queries import population
 
     pq.write_table(population(run.product, run.settings, run.as_of), run.file(POPULATION))
@@ -71,9 +73,11 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
     delivery = current_delivery(run.table.name, run.settings)
     columns = source.columns()
     require_positional(run.product, columns)
+    path = run.file(TRAINING)
+    link_or_copy(built.path, path)  # the set itself may go before this run is over, if many others are made meanwhile
     examples = Examples(
         id=built.record.name,
-        path=str(built.path),
+        path=str(path),
         delivery=delivery.id,
         columns=columns,
         note=planned.note,

@@ -148,13 +148,14 @@ def plan_history(product: Product, settings: Settings, source: FeatureSource, as
 
     table = product.table
     retrieved = retrieved_examples(product, settings, source)
+    early = [(EVENT, "<=", as_of), (KNOWN, "<=", as_of)]  # fewer rows to read; which ones count is decided below
     columns = [*table.entity.key_names, EVENT, LABEL, KNOWN]
-    examples = known_examples(pq.read_table(retrieved, columns=columns), table.label, as_of)
+    examples = known_examples(pq.read_table(retrieved, columns=columns, filters=early), table.label, as_of)
     views = source.definitions()
     files = {view.source: settings.data / view.source for view in views}
     sources = tuple(Source(name=name, sha256=_hash_now(path)) for name, path in sorted(files.items()))
     recipe = describe_inputs(product, as_of, examples, train_on="history", views=views, sources=sources)
-    return Planned(recipe=recipe, make=lambda: known_examples(pq.read_table(retrieved), table.label, as_of))
+    return Planned(recipe=recipe, make=lambda: known_examples(pq.read_table(retrieved, filters=early), table.label, as_of))
 
 
 def describe_inputs(

@@ -169,3 +169,14 @@ def test_a_sampled_window_and_fixed_cut_offs_go_the_whole_way(orders: Workspace,
     assert {cutoff for _, cutoff, _ in cells} == {date(2024, 3, 4)}
     assert {rows for window, _, rows in cells if window == "all, 500 rows"} == {500}
     assert Reader(shop.settings.store).snapshot().manifest(ORDERS) == manifest
+
+
+def test_a_run_keeps_its_training_set_however_many_others_are_made(orders: Workspace, tmp_path: Path) -> None:
+    shop = changed(orders, tmp_path / "shop")
+    runs = [plan_run(shop.product, shop.settings, date(2024, 4, 1 + day), reason="test") for day in range(9)]
+    built = [build_training_set(run, shop.source) for run in runs]
+    assert not find_record(shop.settings, built[0].id).path.exists()
+    for run, examples in zip(runs, built, strict=True):
+        rows = pl.read_parquet(examples.path)
+        assert rows["label_known_at"].max() <= run.as_of
+        assert rows["event_timestamp"].max() + shop.product.table.label.matures_after <= run.as_of
