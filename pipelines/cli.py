@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_scoring.errors import BadKey, ForetableError, UnknownKey
+from pipelines.materialize_command import materialize
 from pipelines.prune_command import prune
 from pipelines.study_commands import decay, importance
 from pipelines.trainingset_command import app as trainingset
@@ -410,6 +411,7 @@ def demo(
     demonstrate(_settings(), table, clock=_now, keep_serving=serve)
 
 
+app.command()(materialize)
 app.command()(prune)
 app.command()(decay)
 app.command()(importance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from batch_scoring.settings import load_settings
+from pipelines.defs.feature_views import feature_view_definitions
 from pipelines.defs.table import table_definitions
 from pipelines.defs.workspace import Workspace
 from pipelines.repository import load_repository
@@ -24,4 +25,5 @@ def build_definitions() -> dg.Definitions:
             executor=dg.in_process_executor,
         ),
         *(table_definitions(product) for product in products),
+        *(feature_view_definitions(product) for product in products),
     )

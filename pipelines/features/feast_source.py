@@ -88,7 +88,7 @@ class FeastFeatures:
         current_delivery(self.product.table.name, self.settings)  # says what to do when nothing was ingested
         schema = pa.schema([(column.name, _arrow_type(column.type)) for column in self.columns()])
         store = workspace.open_store(self.settings)
-        _bound(store.config.offline_store, self.settings)
+        bound(store.config.offline_store, self.settings)
         job = store.get_historical_features(entity_df=rows, features=self._service(store), filter_by_created_timestamp=True)
         found = job.to_arrow()
         if found.num_rows != rows.num_rows:  # cannot happen: every join is a left join on at most one row
@@ -111,7 +111,7 @@ class FeastFeatures:
             ) from None
 
 
-def _bound(config: Any, settings: Settings) -> None:
+def bound(config: Any, settings: Settings) -> None:
     """Give the offline store our limits; any other store would promise neither the order of rows nor bounded memory."""
     from pipelines.features.asof_store import AsofDuckDBOfflineStoreConfig
 

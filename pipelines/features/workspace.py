@@ -81,6 +81,21 @@ def apply(settings: Settings) -> None:
         _remember(settings, definitions, config)
 
 
+@contextmanager
+def registry_changes(settings: Settings) -> Iterator[None]:
+    """Hold the registry while Feast notes in it what it has done; what was applied stays known as applied."""
+    definitions = definitions_fingerprint(settings)
+    with _one_process_at_a_time(settings.data / ".feast.lock"):
+        current = _up_to_date(settings, definitions)
+        try:
+            yield
+        finally:
+            if current:
+                from feast.repo_config import load_repo_config
+
+                _remember(settings, definitions, load_repo_config(settings.repo, settings.repo / "feature_store.yaml"))
+
+
 def definitions_fingerprint(settings: Settings) -> str:
     """Hash of everything in the repository that can define a feature, and of where its data is."""
     digest = hashlib.sha256(str(settings.data).encode())
