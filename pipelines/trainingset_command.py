@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batch_scoring.domain import Manifest, Skew
     from batch_scoring.settings import Settings
     from pipelines.features import TrainingSet
@@ -111,7 +113,7 @@ def _versions(settings: Settings, table: str) -> tuple[Manifest, ...]:
     return readable_versions(settings.store, TableName(table))
 
 
-def _show(found: TrainingSet, whole: bool, trained: list[int]) -> None:
+def _show(found: TrainingSet, whole: bool, trained: Sequence[int]) -> None:
     from pipelines.console import out, show_table
 
     record, recipe = found.record, found.record.recipe
