@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dagster test explore bench-features bench-shap faults bench-swap coverage lint format clean
+.PHONY: help setup demo serve dagster test explore bench-features bench-shap faults bench-swap bench-training coverage lint format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -47,6 +47,9 @@ faults: $(READY) ## Hurt a store in every way there is and count what is lost: t
 
 bench-swap: $(READY) ## Measure a flip beside 10 thousand, 1 million and 10 million entities
 	@$(BIN)/python benchmarks/swap.py
+
+bench-training: $(READY) ## Measure what the search is worth against fixed windows and an exhaustive grid
+	@$(BIN)/python benchmarks/training.py
 
 coverage: $(READY) ## Branch coverage of the store by its own tests; all of it or it fails
 	@$(BIN)/coverage run -m pytest -q tests/store tests/faults

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,10 +42,19 @@ class Excess:
     mean: float
     error: float
 
-    @property
-    def is_noise(self) -> bool:
-        """No more than one standard error: it ties."""
-        return self.mean <= self.error + _ROUNDING
+    def is_noise(self, errors: float) -> bool:
+        """No more than so many standard errors: it ties."""
+        return self.mean <= errors * self.error + _ROUNDING
+
+
+def tolerance(compared: int) -> float:
+    """How many standard errors tie, when so many recipes were compared with the best.
+
+    One, if it is a single comparison: that happens by chance in 16 % of cases. The more are compared, the further ahead the
+    luckiest of them is by chance alone; the 16 % are divided among all (Bonferroni).
+    """
+    normal = NormalDist()
+    return max(1.0, normal.inv_cdf(1 - (1 - normal.cdf(1.0)) / max(compared, 1)))
 
 
 def excess(scores: Sequence[BlockScore], best: Sequence[BlockScore]) -> Excess:
@@ -68,17 +78,17 @@ def _variance(differences: Floats, rows: npt.NDArray[Any]) -> float:
     return float(len(differences) / (len(differences) - 1) * np.square(residuals).sum())
 
 
-def choose(scored: Mapping[Recipe, Sequence[BlockScore]], declared: Model) -> Recipe:
+def choose(scored: Mapping[Recipe, Sequence[BlockScore]], declared: Model, errors: float = 1.0) -> Recipe:
     """The simplest recipe that ties with the best: nothing is shortened, tuned or continued but for a gain beyond noise.
 
-    The best has the least mean loss. Another ties with it when its excess is at most one standard error (Breiman et al.,
-    *CART*, 1984). What is simpler: :func:`pipelines.training.recipe.simplicity`.
+    The best has the least mean loss. Another ties with it when its excess is at most so many standard errors (one in
+    Breiman et al., *CART*, 1984). What is simpler: :func:`pipelines.training.recipe.simplicity`.
 
     Args:
-        scored: at least one recipe, each on the same blocks.
+        scored: at least one recipe, each on the same blocks. errors: of :func:`tolerance`.
     """
     best = scored[best_of(scored)]
-    tied = [recipe for recipe, scores in scored.items() if excess(scores, best).is_noise]
+    tied = [recipe for recipe, scores in scored.items() if excess(scores, best).is_noise(errors)]
     return max(tied, key=lambda recipe: simplicity(recipe, declared))
 
 
@@ -92,7 +102,7 @@ def mean_loss(scores: Sequence[BlockScore]) -> float:
     return float(np.mean([score.loss for score in scores]))
 
 
-def judge_windows(scored: Mapping[Window, Sequence[BlockScore]]) -> tuple[WindowVerdict, ...]:
+def judge_windows(scored: Mapping[Window, Sequence[BlockScore]], errors: float = 1.0) -> tuple[WindowVerdict, ...]:
     """Each window under the same model: mean, spread over blocks, and its excess over the best with its error."""
     best = min(scored, key=lambda window: mean_loss(scored[window]))
     verdicts = []
@@ -102,7 +112,7 @@ def judge_windows(scored: Mapping[Window, Sequence[BlockScore]]) -> tuple[Window
         spread = float(losses.std(ddof=1)) if len(losses) > 1 else 0.0
         mean = float(losses.mean())
         verdicts.append(
-            WindowVerdict(window=window, mean=mean, spread=spread, excess=over.mean, error=over.error, ties=over.is_noise)
+            WindowVerdict(window=window, mean=mean, spread=spread, excess=over.mean, error=over.error, ties=over.is_noise(errors))
         )
     return tuple(verdicts)
 

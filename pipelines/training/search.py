@@ -22,7 +22,7 @@ from batch_scoring.declare import Binary, PredictionTable, Window
 from batch_scoring.domain import Trial, WindowScore
 from batch_scoring.errors import NoData
 from pipelines.training.cells import Cell, Evaluator
-from pipelines.training.choice import BlockScore, best_of, choose, explain_choice, judge_windows
+from pipelines.training.choice import BlockScore, best_of, choose, explain_choice, judge_windows, tolerance
 from pipelines.training.fit import both_classes
 from pipelines.training.folds import Block, in_block
 from pipelines.training.metrics import auc, loss
@@ -120,13 +120,14 @@ class _Search:
     def outcome(self) -> Search:
         """The choice, and the record of how it was made."""
         whole, model = self._whole(), self.table.model
-        chosen = choose(whole, model)
+        errors = tolerance(len({each.recipe for each in self.tried}) - 1)
+        chosen = choose(whole, model, errors)
         plain = {window: self._declared(window, "scratch") for window in self.table.windows if window in self.windows}
         return Search(
             recipe=chosen,
             windows=tuple(self._window_score(recipe, block) for recipe in plain.values() for block in self.blocks),
             verdict=explain_choice(whole, chosen, model),
-            verdicts=judge_windows({window: whole[recipe] for window, recipe in plain.items()}),
+            verdicts=judge_windows({window: whole[recipe] for window, recipe in plain.items()}, errors),
             trials=tuple(self._record(each, chosen) for each in self.tried),
         )
 

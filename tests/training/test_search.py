@@ -16,7 +16,7 @@ from batch_scoring.declare import Window
 from batch_scoring.errors import DeclarationError, NoData
 from batch_scoring.search_plan import Mode
 from pipelines.training.cells import Cell, Evaluator
-from pipelines.training.choice import BlockScore, choose, excess, judge_windows, mean_loss
+from pipelines.training.choice import BlockScore, choose, excess, judge_windows, mean_loss, tolerance
 from pipelines.training.contender import judge_on_holdout, refit
 from pipelines.training.continuing import Champion, continuation
 from pipelines.training.fit import TrainingData, fit, fit_matrix, parameters, training_matrix
@@ -317,6 +317,17 @@ def test_of_those_that_tie_the_declared_model_from_scratch_on_the_longest_window
     assert simplicity(recipes[1], MODEL) > simplicity(Recipe(window="all", model=replace(MODEL, depth=5)), MODEL)
 
 
+def test_the_more_are_compared_the_further_ahead_the_best_must_be() -> None:
+    assert tolerance(0) == tolerance(1) == 1.0
+    assert [round(tolerance(n), 2) for n in (4, 12, 100)] == [1.75, 2.22, 2.95]
+    rng = np.random.default_rng(5)
+    shortened = 0
+    for _ in range(100):  # nothing differs but by chance, in 20 recipes on 60 blocks
+        noise = {Recipe(window=n + 1, model=MODEL): scores(*(0.5 + rng.normal(0, 0.1, 60))) for n in range(20)}
+        shortened += choose(noise, MODEL, tolerance(19)).window != 20
+    assert shortened < 0.2 * 100
+
+
 @given(st.lists(st.lists(st.floats(0.1, 2.0), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_the_chosen_one_is_never_worse_than_the_best_by_more_than_its_error(losses: list[list[float]]) -> None:
     scored = {Recipe(window=n + 1, model=MODEL): scores(*row) for n, row in enumerate(losses)}
@@ -325,7 +336,7 @@ def test_the_chosen_one_is_never_worse_than_the_best_by_more_than_its_error(loss
     over = np.array([one.loss - other.loss for one, other in zip(scored[chosen], best, strict=True)])
     assert over.mean() <= over.std(ddof=1) / np.sqrt(3) + 1e-9
     longer = [recipe for recipe in scored if recipe.window > chosen.window]  # type: ignore[operator]
-    assert not any(excess(scored[recipe], best).is_noise for recipe in longer)
+    assert not any(excess(scored[recipe], best).is_noise(1.0) for recipe in longer)
     assert sum(verdict.excess == 0 for verdict in judge_windows({r.window: s for r, s in scored.items()})) >= 1
 
 
