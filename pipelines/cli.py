@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_scoring.errors import BadKey, ForetableError, UnknownKey
+from pipelines.deliveries_command import deliveries
 from pipelines.materialize_command import materialize
 from pipelines.prune_command import prune
 from pipelines.study_commands import decay, importance
+from pipelines.track_command import track
 from pipelines.trainingset_command import app as trainingset
 
 if TYPE_CHECKING:
@@ -187,6 +189,7 @@ def publish(
     from batch_scoring.domain import VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import publish as publish_version
+    from pipelines.tracking.catch_up import follow
 
     settings = _settings()
     release = publish_version(
@@ -198,6 +201,7 @@ def publish(
         why=reason,
         force=force,
     )
+    follow(settings)
     _show_release(release, table, json)
 
 
@@ -214,6 +218,7 @@ def rollback(
     from batch_scoring.domain import VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import rollback as roll_back
+    from pipelines.tracking.catch_up import follow
 
     settings = _settings()
     release = roll_back(
@@ -224,6 +229,7 @@ def rollback(
         when=_now(),
         why=reason,
     )
+    follow(settings)
     _show_release(release, table, json)
 
 
@@ -346,7 +352,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Re-hash every file of the store and report whatever does not hold."""
-    from batch_scoring.store import Store, find_erased
+    from batch_scoring.store import Store, count_files, find_erased
     from batch_scoring.store import verify as verify_store
     from pipelines.console import out, show_json, steps
 
@@ -354,12 +360,12 @@ def verify(
         raise typer.BadParameter("TABLE and KEY go with --erased.")
     settings = _settings()
     store = Store(root=settings.store)
-    with steps("verifying") as (doing, _):
+    with steps("verifying", None if erased else count_files(store)) as (doing, advance):
         if erased:
             keys = (_kept_key(_snapshot(settings), table, key),) if table is not None and key else ()
             findings = find_erased(store, None if table is None else _name(table), keys, progress=doing)
         else:
-            findings = verify_store(store, progress=doing)
+            findings = verify_store(store, progress=lambda name: (doing(name), advance())[0])
     if json:
         show_json(findings)
     else:
@@ -413,8 +419,10 @@ def demo(
 
 app.command()(materialize)
 app.command()(prune)
+app.command()(track)
 app.command()(decay)
 app.command()(importance)
+app.command()(deliveries)
 app.add_typer(trainingset, name="trainingset")
 
 

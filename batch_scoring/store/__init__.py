@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batch_scoring.store.erasure import Erasure, erase
     from batch_scoring.store.files import Files
     from batch_scoring.store.index import render_explanation
-    from batch_scoring.store.integrity import Finding, repair, verify
+    from batch_scoring.store.integrity import Finding, count_files, repair, verify
     from batch_scoring.store.layout import Store, release_folder, version_folder
     from batch_scoring.store.proof import find_erased
     from batch_scoring.store.reader import Reader, Snapshot
@@ -29,7 +29,7 @@ _HOMES = {
     "erasure": ("Erasure", "erase"),
     "files": ("Files",),
     "index": ("render_explanation",),
-    "integrity": ("Finding", "repair", "verify"),
+    "integrity": ("Finding", "count_files", "repair", "verify"),
     "layout": ("Store", "release_folder", "version_folder"),
     "proof": ("find_erased",),
     "reader": ("Reader", "Snapshot"),
@@ -47,6 +47,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "build_version",
+    "count_files",
     "create_store",
     "erase",
     "find_erased",

@@ -26,7 +26,7 @@ from batch_scoring.domain import (
     VersionId,
 )
 from batch_scoring.errors import StoreUnavailable
-from batch_scoring.store.files import Files, plain_errors, take_flock
+from batch_scoring.store.files import Files, hold_folder, plain_errors
 from batch_scoring.store.index import write_index
 from batch_scoring.store.layout import (
     BUILDING,
@@ -171,26 +171,30 @@ def _claimed(store: Store, table: TableName) -> Iterator[tuple[VersionId, Path]]
     for folder in (parent.parent, parent):
         store.files.ensure_folder(folder)
     number = _next_number(store, table)
-    while True:
-        folder = parent / f"{BUILDING}{folder_name(number)}"
-        try:
-            store.files.make_folder(folder)
-        except FileExistsError:
-            number += 1
-            continue
-        if not version_folder(store.root, table, VersionId(number)).exists():
-            break
-        store.files.remove_folder(folder)  # somebody finished that number between the listing and the claim
+    while (handle := _claim(store, table, number)) is None:
         number += 1
-    handle = take_flock(folder, exclusive=True)
+    folder = parent / f"{BUILDING}{folder_name(number)}"
     try:
         yield VersionId(number), folder
     except BaseException:
         _discard(store.files, folder)
         raise
     finally:
-        if handle is not None:
-            os.close(handle)
+        os.close(handle)
+
+
+def _claim(store: Store, table: TableName, number: int) -> int | None:
+    """The lock of the building folder of a number; None when somebody else has had that number."""
+    target = version_folder(store.root, table, VersionId(number))
+    folder = target.with_name(f"{BUILDING}{target.name}")
+    try:
+        store.files.make_folder(folder)
+    except FileExistsError:
+        return None
+    if target.exists():  # finished by somebody between the listing and the claim
+        store.files.remove_folder(folder)
+        return None
+    return hold_folder(folder)  # None when a repair took it for a leftover in the moment before
 
 
 def _discard(files: Files, folder: Path) -> None:

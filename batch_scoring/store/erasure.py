@@ -32,7 +32,7 @@ from batch_scoring.domain import (
 )
 from batch_scoring.errors import BadKey, StoreConflict
 from batch_scoring.store.build import SPILL, fact_of, require_space, seal, share_or_copy
-from batch_scoring.store.files import Files, plain_errors, take_flock
+from batch_scoring.store.files import Files, hold_folder, plain_errors
 from batch_scoring.store.index import index_key, write_index
 from batch_scoring.store.layout import (
     BUILDING,
@@ -188,15 +188,15 @@ def _fresh_folder(files: Files, aside: Path) -> Iterator[None]:
     """An empty building folder, known as busy while it is filled, and removed again if that fails."""
     files.remove_tree(aside)  # of an erasure that was killed: the lock says nobody is writing it
     files.make_folder(aside)
-    handle = take_flock(aside, exclusive=True)
+    handle = hold_folder(aside)
+    assert handle is not None  # only a repair could have removed it, and a repair takes the store's lock
     try:
         yield
     except BaseException:
         _discard(files, aside)
         raise
     finally:
-        if handle is not None:
-            os.close(handle)
+        os.close(handle)
 
 
 def _discard(files: Files, folder: Path) -> None:

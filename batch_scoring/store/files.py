@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from batch_scoring.errors import ForetableError, StoreCorrupt, StoreUnavailable
@@ -118,7 +118,7 @@ def _exchange(one: Path, other: Path) -> None:
     """renameat2(2) of Linux, renamex_np(2) of macOS: what ``rename`` cannot do for folders that are not empty."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
-    if sys.platform == "darwin":
+    if sys.platform == "darwin":  # pragma: no cover -- tests run on Linux
         failed = libc.renamex_np(*names, _RENAME_SWAP)
     else:
         failed = libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
@@ -137,15 +137,42 @@ def take_flock(path: Path, *, exclusive: bool, create: bool = False) -> int | No
         The descriptor, or None when somebody else holds a lock that excludes this one.
     """
     handle = os.open(path, (os.O_RDWR | os.O_CREAT) if create else os.O_RDONLY, 0o644)
+    with ExitStack() as undo:
+        undo.callback(os.close, handle)
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            undo.pop_all()
+            return handle
+    return None
+
+
+def hold_folder(path: Path) -> int | None:
+    """Wait for the exclusive lock of a folder that others hold for moments only.
+
+    Returns:
+        The descriptor, or None when the folder was removed meanwhile.
+    """
+    with ExitStack() as undo:
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        undo.callback(os.close, handle)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        found = os.fstat(handle)
+        if identity(path) == (found.st_dev, found.st_ino):
+            undo.pop_all()
+            return handle
+    return None
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what has that name now; None if nothing has. Names change places, inodes do not."""
     try:
-        fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+        found = path.stat()
+    except FileNotFoundError:
         return None
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
+    return found.st_dev, found.st_ino
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from batch_scoring.declare import TableName
-from batch_scoring.domain import MANIFEST, Release, ReleaseId
+from batch_scoring.domain import MANIFEST, Release, ReleaseId, VersionId
 from batch_scoring.errors import NotFound, StoreCorrupt, StoreError
 from batch_scoring.store.build import digest, seal
-from batch_scoring.store.files import no_store, plain_errors, take_flock
+from batch_scoring.store.files import identity, no_store, plain_errors, take_flock
 from batch_scoring.store.layout import (
     BUILDING,
     CATALOG,
@@ -75,7 +76,7 @@ def verify(store: Store, progress: Progress | None = None) -> tuple[Finding, ...
     """Re-hash every file and follow every pointer. Reads only; publishes may go on meanwhile.
 
     Args:
-        progress: told what is being checked.
+        progress: told the name of each file that is about to be checked; :func:`count_files` says how many there will be.
 
     Raises:
         StoreUnavailable: there is no store, or it cannot be read.
@@ -86,6 +87,12 @@ def verify(store: Store, progress: Progress | None = None) -> tuple[Finding, ...
             raise no_store(root)
         say = progress or (lambda _: None)
         return (*_check_pointer(root), *_check_names(root), *_check_releases(root, say), *_check_versions(root, say))
+
+
+def count_files(store: Store) -> int:
+    """About how many files :func:`verify` is going to check."""
+    folders = (*store.root.glob(f"{RELEASES}/[0-9]*"), *store.root.glob(f"{TABLES}/*/{VERSIONS}/[0-9]*"))
+    return sum(len(os.listdir(folder)) - 1 for folder in folders)  # noqa: PTH208 -- all but the checksums themselves
 
 
 def _check_pointer(root: Path) -> Iterator[Finding]:
@@ -142,22 +149,23 @@ def _check_folder_names(root: Path, parent: Path) -> Iterator[Finding]:
     building = {f"{BUILDING}{folder_name(number)}" for number in numbers_in(parent, BUILDING)}
     for path in sorted(parent.iterdir()) if parent.is_dir() else ():
         if path.name in building:
-            if not _is_busy(path):
-                yield _rubbish(root, path)
+            with _unless_busy(path) as left:
+                if left:
+                    yield _rubbish(root, path)
         elif path.name not in known:
             yield _foreign(root, path)
 
 
-def _is_busy(folder: Path) -> bool:
-    """Whether a live process is building in a folder."""
-    try:
-        handle = take_flock(folder, exclusive=False)
-    except FileNotFoundError:  # it has just finished
-        return True
-    if handle is None:
-        return True
-    os.close(handle)
-    return False
+@contextmanager
+def _unless_busy(folder: Path) -> Iterator[bool]:
+    """Whether no live process is building in a folder, and none begins to as long as this lasts."""
+    with ExitStack() as held:
+        handle = None
+        with suppress(FileNotFoundError):  # it has just finished
+            handle = take_flock(folder, exclusive=True)
+        if handle is not None:
+            held.callback(os.close, handle)
+        yield handle is not None
 
 
 def _rubbish(root: Path, path: Path) -> Finding:
@@ -180,14 +188,13 @@ def _check_releases(root: Path, say: Progress) -> Iterator[Finding]:
         chain = ()
     for number in numbers_in(releases_folder(root)):
         release = ReleaseId(number)
-        say(f"release {number}")
         folder = release_folder(root, release)
         if chain and number not in chain and number > chain[0]:
             yield _rubbish(root, folder)
             continue
         optional = () if chain and number == chain[0] else (CATALOG,)
         fix = "Run 'foretable repair' to rebuild the catalog." if number in chain[:1] else "Restore it from a backup."
-        yield from _check_sums(root, folder, (RELEASE, CATALOG), optional, fix)
+        yield from _check_sums(root, folder, (RELEASE, CATALOG), optional, fix, say)
     if chain and chain[-1] != 1:
         path = str(release_folder(root, chain[-1]).relative_to(root))
         yield Finding(
@@ -198,25 +205,37 @@ def _check_releases(root: Path, say: Progress) -> Iterator[Finding]:
 def _check_versions(root: Path, say: Progress) -> Iterator[Finding]:
     for table in table_names(root):
         for version in version_ids(root, table):
-            say(f"version {version} of '{table}'")
             folder = version_folder(root, table, version)
-            try:
-                manifest = read_manifest(root, table, version)
-            except NotFound:  # pruned meanwhile
-                continue
-            except StoreCorrupt as error:
-                yield Finding(path=str(folder.relative_to(root)), problem=str(error), fix=_rollback(table))
-                continue
-            names = (MANIFEST, *(fact.name for fact in manifest.files))
-            yield from _check_sums(root, folder, names, (), _rollback(table))
-            recorded = read_sums(folder)
-            for fact in manifest.files:
-                if recorded.get(fact.name, fact.sha256) != fact.sha256:
-                    path = str((folder / fact.name).relative_to(root))
-                    yield Finding(path=path, problem=f"manifest and {SUMS} disagree about it", fix=_rollback(table))
+            found: tuple[Finding, ...] = ()
+            now = identity(folder)
+            while now is not None:
+                with suppress(FileNotFoundError, NotFound):
+                    found = tuple(_check_version(root, table, version, say))
+                before, now = now, identity(folder)
+                if now == before:
+                    yield from found
+                    break  # else it was pruned, or an erasure put another in its place
 
 
-def _check_sums(root: Path, folder: Path, names: tuple[str, ...], optional: tuple[str, ...], fix: str) -> Iterator[Finding]:
+def _check_version(root: Path, table: TableName, version: VersionId, say: Progress) -> Iterator[Finding]:
+    folder = version_folder(root, table, version)
+    try:
+        manifest = read_manifest(root, table, version)
+    except StoreCorrupt as error:
+        yield Finding(path=str(folder.relative_to(root)), problem=str(error), fix=_rollback(table))
+        return
+    names = (MANIFEST, *(fact.name for fact in manifest.files))
+    yield from _check_sums(root, folder, names, (), _rollback(table), say)
+    recorded = read_sums(folder)
+    for fact in manifest.files:
+        if recorded.get(fact.name, fact.sha256) != fact.sha256:
+            path = str((folder / fact.name).relative_to(root))
+            yield Finding(path=path, problem=f"manifest and {SUMS} disagree about it", fix=_rollback(table))
+
+
+def _check_sums(
+    root: Path, folder: Path, names: tuple[str, ...], optional: tuple[str, ...], fix: str, say: Progress
+) -> Iterator[Finding]:
     """Compare a finished folder with its checksums, byte for byte, and with the names that belong there."""
 
     def finding(name: str, problem: str) -> Finding:
@@ -225,6 +244,7 @@ def _check_sums(root: Path, folder: Path, names: tuple[str, ...], optional: tupl
     recorded = read_sums(folder)
     for name in names:
         path = folder / name
+        say(str(path.relative_to(root)))
         if not path.exists():
             if name not in optional:
                 yield finding(name, "is missing")
@@ -305,11 +325,11 @@ def _remove_rubbish(store: Store) -> Iterator[str]:
         doomed += [parent / f"{BUILDING}{folder_name(number)}" for number in numbers_in(parent, BUILDING)]
     doomed += sorted((root / TABLES).glob(f"*/{ERASED_NEXT}"))
     for path in doomed:
-        if path.name.startswith(BUILDING) and _is_busy(path):
-            continue
-        store.files.remove_tree(path)
-        store.files.sync_folder(path.parent)
-        yield f"removed {path.relative_to(root)}."
+        with _unless_busy(path) if path.name.startswith(BUILDING) else nullcontext(True) as left:
+            if left:
+                store.files.remove_tree(path)
+                store.files.sync_folder(path.parent)
+                yield f"removed {path.relative_to(root)}."
 
 
 def _restore_catalog(store: Store) -> Iterator[str]:

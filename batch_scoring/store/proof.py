@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batch_scoring.codec import to_json
 from batch_scoring.declare import TableName
 from batch_scoring.domain import EXPLANATION_INDEX, EXPLANATIONS, FEATURES, INDEX, PREDICTIONS, Manifest
-from batch_scoring.errors import ForetableError
+from batch_scoring.errors import ForetableError, UnknownVersion
 from batch_scoring.keys import decode_key
 from batch_scoring.store.files import plain_errors
 from batch_scoring.store.index import index_key
@@ -18,7 +19,6 @@ from batch_scoring.store.integrity import Finding, Progress
 from batch_scoring.store.layout import (
     Store,
     read_current,
-    read_manifest,
     table_names,
     unknown_table,
     version_folder,
@@ -72,7 +72,8 @@ def find_erased(
             with scanning() as con:
                 for version in version_ids(root, name):
                     say(f"version {version} of '{name}'")
-                    found += _in_version(con, root, read_manifest(root, name, version), sought, keys)
+                    with suppress(UnknownVersion):  # pruned meanwhile; from here on it is held
+                        found += _in_version(con, root, open_version(root, name, version), sought, keys)
         for path in _files(root) if keys else ():
             say(str(path.relative_to(root)))
             if any(_holds_bytes(path, pattern) for pattern in _patterns(keys)):
@@ -85,16 +86,16 @@ def _left(root: Path, path: Path, problem: str) -> Finding:
 
 
 def _in_version(
-    con: duckdb.DuckDBPyConnection, root: Path, manifest: Manifest, sought: Tombstones, keys: Sequence[str]
+    con: duckdb.DuckDBPyConnection, root: Path, opened: OpenVersion, sought: Tombstones, keys: Sequence[str]
 ) -> Iterator[Finding]:
     """Rows of the Parquet files and of the indexes of one version."""
+    manifest = opened.manifest
     folder = version_folder(root, manifest.draft.table, manifest.version)
     for name in (PREDICTIONS, EXPLANATIONS, FEATURES):
         left = _count(con, folder / name, manifest, sought, keys)
         if left:
             yield _left(root, folder / name, f"{left:,} row(s) or statistics of an erased entity")
     hashes = {entry.hash for entry in sought.entries}
-    opened = open_version(root, manifest.draft.table, manifest.version)
     for name, rows in ((INDEX, opened.lookup_rows()), (EXPLANATION_INDEX, opened.explanation_rows())):
         long = {index_key(key) for key in keys}
         if any(found in long or sought.hash_of(_plain(found)) in hashes for found, _ in rows):

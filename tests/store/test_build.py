@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from support.drafts import FAILED, FEATURE_COLUMNS, LEG, legs, staged_version
 from support.stores import FLIGHTS, build, new_store, put_live
 
-from batch_scoring.declare import Entity, Key
-from batch_scoring.domain import EXPLANATIONS, FEATURES, MANIFEST, PREDICTIONS
-from batch_scoring.errors import StoreCorrupt, StoreUnavailable
+from batch_scoring.declare import Entity, Key, TableName
+from batch_scoring.domain import EXPLANATIONS, FEATURES, MANIFEST, PREDICTIONS, VersionId
+from batch_scoring.errors import StoreCorrupt, StoreUnavailable, UnknownTable
 from batch_scoring.keys import encode_key
-from batch_scoring.store import Reader, Store, build_version, verify, version_folder
-from batch_scoring.store.index import index_key
+from batch_scoring.store import Files, Reader, Store, build_version, verify, version_folder
+from batch_scoring.store.index import index_key, iterate, open_index, write_index
 from batch_scoring.store.sorting import canonical_key
 
 TEXT_AND_NUMBER = Entity(name="thing", keys=(Key(name="name", type="string"), Key(name="number", type="integer")))
@@ -319,3 +319,48 @@ def test_a_record_is_small(store: Store) -> None:
         assert len(values) == 3
         assert len(packed) == 3 * 4
     env.close()
+
+
+class Rivals(Files):
+    """Somebody else is always first: claims the number, finishes it, or takes the fresh folder for a leftover."""
+
+    def __init__(self, *deeds: str) -> None:
+        self.deeds = [*deeds]
+
+    def make_folder(self, path: Path) -> None:
+        deed = self.deeds.pop(0) if path.name.startswith("building-") and self.deeds else ""
+        if deed == "claims":
+            super().make_folder(path)
+        if deed == "finishes":
+            super().make_folder(path.with_name(path.name.removeprefix("building-")))
+        super().make_folder(path)
+        if deed == "repairs":
+            self.remove_folder(path)
+
+
+def test_a_number_that_somebody_else_takes_first_is_left_to_them(store: Store) -> None:
+    rivals = Rivals("claims", "finishes", "repairs")
+    assert build(Store(store.root, rivals)).version == 4
+    assert rivals.deeds == []
+    names = sorted(path.name for path in version_folder(store.root, FLIGHTS, VersionId(1)).parent.iterdir())
+    assert names == ["000002", "000004", "building-000001"]
+
+
+def test_a_table_needs_a_name_that_can_be_a_folder(store: Store, tmp_path: Path) -> None:
+    staged = staged_version(tmp_path / "staged")
+    with pytest.raises(UnknownTable):
+        build_version(store, replace(staged, draft=replace(staged.draft, table=TableName("../x"))))
+
+
+def test_an_index_grows_as_far_as_its_rows_need(tmp_path: Path) -> None:
+    rows = [(f"{n:06d}".encode(), bytes(4_000)) for n in range(6_000)]
+    assert write_index(tmp_path / "index.mdb", rows, ordered=True) == 6_000
+    env = open_index(tmp_path / "index.mdb")
+    assert sum(1 for _ in iterate(env)) == 6_000
+    env.close()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_index_refuses_a_key_that_comes_twice(tmp_path: Path, ordered: bool) -> None:
+    with pytest.raises(StoreCorrupt, match="expected every key once, in order"):
+        write_index(tmp_path / "index.mdb", [(b"a", b"1"), (b"b", b"2"), (b"b", b"3")], ordered=ordered)

@@ -221,3 +221,18 @@ def test_what_was_erased_is_found_when_it_comes_back(three: Store) -> None:
     assert find_erased(three, FLIGHTS, ["UA/1000"])
     assert repair(three)
     assert find_erased(three) == ()
+
+
+def test_a_proof_passes_over_tables_without_tombstones_keys_of_another_shape_and_versions_that_go(three: Store) -> None:
+    build(three, 0, "customers")
+    erased(three, "UA/1000")
+    said: list[str] = []
+
+    def on_version(name: str) -> None:
+        said.append(name)
+        if name == f"version 2 of '{FLIGHTS}'":
+            version_folder(three.root, FLIGHTS, 2).rename(three.root.parent / "pruned")  # type: ignore[arg-type]
+
+    assert find_erased(three, progress=on_version) == ()
+    assert said == [f"version {number} of '{FLIGHTS}'" for number in (1, 2, 3)]
+    assert find_erased(three, FLIGHTS, ["one/two/three"]) == ()

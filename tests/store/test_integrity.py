@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.drafts import DAY_ONE
-from support.stores import FLIGHTS, build, build_and_publish, roll_back
+from support.stores import FLIGHTS, build, build_and_publish, erase_one, roll_back
 
 from batch_scoring.domain import VersionId
 from batch_scoring.errors import StoreCorrupt, StoreUnavailable
-from batch_scoring.store import Reader, Store, create_store, repair, verify, version_folder
+from batch_scoring.store import Reader, Store, count_files, create_store, repair, verify, version_folder
 
 FILES = (
     "manifest.json",
@@ -114,11 +114,49 @@ def test_what_people_wrote_is_none_of_its_business(store: Store) -> None:
     assert verify(store) == ()
 
 
-def test_verify_says_what_it_is_doing(store: Store) -> None:
+def test_verify_names_every_file_that_it_checks_and_how_many_there_are(store: Store) -> None:
     build_and_publish(store, 0)
     said: list[str] = []
     verify(store, said.append)
-    assert said == ["release 1", "release 2", "version 1 of 'flight_delays'"]
+    assert said[:2] == ["releases/000001/release.json", "releases/000001/predictions.duckdb"]
+    assert said[-1] == "tables/flight_delays/versions/000001/explanations.mdb"
+    assert len(said) == len(set(said)) == count_files(store) == 11
+
+
+@pytest.mark.parametrize("at", ["manifest.json", "model.ubj", "explanations.mdb"])
+def test_a_version_that_is_pruned_or_rewritten_while_it_is_checked_is_no_finding(store: Store, at: str) -> None:
+    build_and_publish(store, 0)
+    build_and_publish(store, 1)
+    changed: list[str] = []
+
+    def on_file(name: str) -> None:
+        if name == f"tables/flight_delays/versions/000001/{at}":
+            if not changed:  # an erasure puts a rewritten version in its place, then that one is pruned
+                assert erase_one(store).versions == (1, 2)
+            else:
+                version_folder(store.root, FLIGHTS, VersionId(1)).rename(store.root.parent / "pruned")
+            changed.append(name)
+
+    assert verify(store, on_file) == ()
+    assert len(changed) == 2
+
+
+def test_a_version_that_loses_its_name_before_it_is_looked_at_is_no_finding(store: Store) -> None:
+    build_and_publish(store, 0)
+    build_and_publish(store, 1)
+
+    def on_file(name: str) -> None:
+        if name == "tables/flight_delays/versions/000001/manifest.json":
+            version_folder(store.root, FLIGHTS, VersionId(2)).rename(store.root.parent / "pruned")
+
+    assert [each for each in verify(store, on_file) if "000002" in each.path] == []
+
+
+def test_history_that_ends_early_is_a_finding(store: Store) -> None:
+    for day in range(3):
+        build_and_publish(store, day)
+    (store.root / "releases/000002/release.json").unlink()
+    assert problems(store)["releases/000003"] == "the release before it cannot be read, so history ends here"
 
 
 def test_every_finding_says_what_to_do(store: Store) -> None:

@@ -65,3 +65,12 @@ def test_where_there_are_no_hard_links_the_model_is_copied(store: Store, tmp_pat
     build_twice(Store(store.root, Linkless()), tmp_path)
     assert not model(store, 1).samefile(model(store, 2))
     assert model(store, 1).read_bytes() == model(store, 2).read_bytes()
+
+
+def test_any_other_failure_to_link_stops_the_build(store: Store, tmp_path: Path) -> None:
+    class Broken(Files):
+        def share(self, path: Path, source: Path) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with pytest.raises(StoreUnavailable, match="full or failing disk"):
+        build_twice(Store(store.root, Broken()), tmp_path)
