@@ -18,7 +18,6 @@ from pipelines.deliveries_command import deliveries
 from pipelines.materialize_command import materialize
 from pipelines.prune_command import prune
 from pipelines.study_commands import decay, importance
-from pipelines.track_command import track
 from pipelines.trainingset_command import app as trainingset
 
 if TYPE_CHECKING:
@@ -189,7 +188,6 @@ def publish(
     from batch_scoring.domain import VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import publish as publish_version
-    from pipelines.tracking.catch_up import follow
 
     settings = _settings()
     release = publish_version(
@@ -201,7 +199,6 @@ def publish(
         why=reason,
         force=force,
     )
-    follow(settings)
     _show_release(release, table, json)
 
 
@@ -218,7 +215,6 @@ def rollback(
     from batch_scoring.domain import VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import rollback as roll_back
-    from pipelines.tracking.catch_up import follow
 
     settings = _settings()
     release = roll_back(
@@ -229,7 +225,6 @@ def rollback(
         when=_now(),
         why=reason,
     )
-    follow(settings)
     _show_release(release, table, json)
 
 
@@ -419,7 +414,6 @@ def demo(
 
 app.command()(materialize)
 app.command()(prune)
-app.command()(track)
 app.command()(decay)
 app.command()(importance)
 app.command()(deliveries)

@@ -80,8 +80,6 @@ def _put(env: lmdb.Environment, path: Path, batch: list[tuple[bytes, bytes]], *,
         except lmdb.MapFullError:
             env.set_mapsize(env.info()["map_size"] * 2)
             continue
-        except lmdb.KeyExistsError:
-            added = -1
         if added != len(batch):
             raise StoreCorrupt(
                 f"index {path}",
