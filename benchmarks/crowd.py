@@ -31,6 +31,7 @@ from batch_scoring.store import Reader, Snapshot, Store, history, prune, release
 
 SHARED = ("flight_delays", "customers")
 KEYS = ("UA/1000", "AA/999", "9E/998")
+_READY = "ready"
 _STOP = "stop"
 _PAUSE = 0.001
 
@@ -49,6 +50,9 @@ def run(folder: Path, *, seconds: float, writers: int = 4, readers: int = 8, see
     for table in SHARED:
         build_and_publish(store, 0, table)
     with started("write", store.root, writers, seed) as writing, started("read", store.root, readers, seed) as reading:
+        for process in (*writing, *reading):
+            assert process.stdout is not None
+            process.stdout.readline()  # it is ready, or has died
         time.sleep(seconds)
         (folder / _STOP).touch()
         told = [collect(process) for process in (*writing, *reading)]
@@ -89,14 +93,16 @@ def _lost(store: Store, ledger: list[list[object]]) -> int:
 
 
 def write(root: Path, seed: str) -> dict[str, object]:
-    """Change the store at random until it is time to stop."""
+    """Change the store at random until it is time to stop, and at least once."""
     from support.stores import build, put_live, roll_back
+
+    print(_READY, flush=True)
 
     chance, stop = random.Random(seed), root.parent / _STOP
     tables = (*SHARED, f"own_{seed.replace('/', '_')}")
     ledger: list[tuple[object, ...]] = []
     refused = 0
-    while not stop.exists():
+    while not ledger or not stop.exists():
         store, table = Store(root, patience=chance.choice((0.02, 30.0))), TableName(chance.choice(tables))
         try:
             match chance.randrange(8):
@@ -122,6 +128,7 @@ def write(root: Path, seed: str) -> dict[str, object]:
 def read(root: Path, seed: str) -> dict[str, object]:
     """Ask for answers until it is time to stop, and compare what belongs together."""
     chance, stop, reader = random.Random(seed), root.parent / _STOP, Reader(root)
+    print(_READY, flush=True)
     reads = mixed = failed = last = 0
     analyst = time.monotonic() + chance.uniform(0.5, 2.0) if SHARED[1] in reader.snapshot().tables() else None
     while not stop.exists():

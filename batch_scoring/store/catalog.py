@@ -155,7 +155,8 @@ def _create(path: Path, root: Path, releases: tuple[Release, ...], facts: tuple[
 def _attached(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection in which the file at ``path`` is the default database; whole and closed afterwards."""
     alias = f"catalog_{next(_aliases)}"
-    options = f"STORAGE_VERSION {text(STORAGE_VERSION)}, BLOCK_SIZE {_BLOCK}"
+    # No log: the file is of use only when it is whole, and then it is synced and named by the caller.
+    options = f"STORAGE_VERSION {text(STORAGE_VERSION)}, BLOCK_SIZE {_BLOCK}, RECOVERY_MODE 'no_wal_writes'"
     with engine(os.getpid()).cursor() as con:
         con.execute(f"ATTACH {path_text(path)} AS {alias} ({options}); USE {alias}")
         try:

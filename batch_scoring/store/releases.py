@@ -147,6 +147,8 @@ def rollback(
     Args:
         to: a kept version that passed its gates; by default the one that was live before this one, leaving out barred,
             pruned and damaged ones. Naming the version that is live already changes nothing.
+        expected: refuse if the current release is another one, unless that is this very rollback, made already: so it
+            may be tried again when its answer was lost.
 
     Raises:
         UnknownTable, UnknownVersion: nothing is live; ``to`` is not kept; nothing is left to roll back to.
@@ -158,6 +160,9 @@ def rollback(
     _warm_up()
     with plain_errors(store.root), locked(store, f"roll back '{table}'"):
         current = read_current(store.root)
+        if _is_done(current, table, to, expected):
+            store.files.sync_folder(store.root)  # the flip may have been somebody's last act before a failed fsync
+            return current
         _require_expected(current, expected)
         served = current.tables.get(table, Served())
         if served.live is None:
@@ -252,6 +257,13 @@ def _after_publish(served: Served, version: VersionId, channel: Channel) -> Serv
     if channel == "shadow":
         return replace(served, shadow=version, barred=barred)
     return Served(live=version, shadow=None if served.shadow == version else served.shadow, barred=barred)
+
+
+def _is_done(current: Release, table: TableName, to: VersionId | None, expected: ReleaseId | None) -> bool:
+    """Whether the current release is the rollback that was asked for of the expected one."""
+    action = current.action
+    asked = ("rollback", table) == (action.kind, action.table) and to in (None, action.to_version)
+    return asked and expected is not None and expected == current.previous
 
 
 def _require_expected(current: Release, expected: ReleaseId | None) -> None:

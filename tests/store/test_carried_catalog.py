@@ -20,9 +20,10 @@ from batch_scoring.errors import ForetableError
 from batch_scoring.store import Store, history, publish, release_folder, version_folder, versions, write_catalog
 from batch_scoring.store import catalog as catalog_module
 from batch_scoring.store.layout import read_current
+from batch_scoring.store.meta import _TABLES
 
 CONTENT = (
-    *(f"FROM meta.{name} ORDER BY ALL" for name in ("releases", "versions", "gates", "windows", "holdout", "skew", "columns")),
+    *(f"FROM meta.{name} ORDER BY ALL" for name in _TABLES),
     "SELECT schema_name, view_name, sql, comment FROM duckdb_views() WHERE NOT internal ORDER BY ALL",
     "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL",
     "SELECT function_name, macro_definition, comment FROM duckdb_functions() WHERE NOT internal ORDER BY ALL",

@@ -170,3 +170,28 @@ def test_the_same_run_made_again_does_not_bring_back_what_was_rolled_back(store:
     with pytest.raises(StoreConflict, match="the latest that is live or was rolled back"):
         put_live(store, 3, scheduled=True)
     assert put_live(store, 3).tables[FLIGHTS].live == 3
+
+
+def test_a_rollback_whose_answer_was_lost_can_be_asked_for_again(store: Store) -> None:
+    for day in range(3):
+        build_and_publish(store, day)
+    release = roll_back(store, expected=4)
+    assert roll_back(store, expected=4) == release
+    assert roll_back(store, to=2, expected=4) == release
+    for how in ({"to": 1, "expected": 4}, {"expected": 3}):
+        with pytest.raises(StoreConflict, match=f"expected release {how['expected']}, found 5"):
+            roll_back(store, **how)
+    build_and_publish(store, 0, "customers")
+    with pytest.raises(StoreConflict, match="expected release 4, found 6"):
+        roll_back(store, expected=4)
+    assert history(store)[0].tables[FLIGHTS] == Served(live=2, barred=(3,))
+
+
+def test_a_version_that_was_removed_by_hand_is_forgotten_as_a_target(store: Store) -> None:
+    for day in range(3):
+        build_and_publish(store, day)
+    shutil.rmtree(version_folder(store.root, FLIGHTS, 2))
+    release = build_and_publish(store, 3)
+    assert release.lives == {FLIGHTS: (4, 3, 1)}
+    roll_back(store)
+    assert roll_back(store).tables[FLIGHTS].live == 1
