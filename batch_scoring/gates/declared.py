@@ -89,11 +89,11 @@ class BeatsBaseline(Tunable):
     """The mean loss on the hold-out is lower than the best naive baseline's by more than ``margin`` of it.
 
     Observed: the gain, in the unit of the loss, at its upper one-sided bound of ``confidence`` (paired bootstrap): a week
-    in which chance favoured the naive forecast is no reason to stay with yesterday's model. A ``confidence`` of 0.5 judges
-    the bare mean.
+    in which chance favoured the naive forecast is no reason to stay with yesterday's model, a model that could not even
+    with luck be better by ``margin`` is. A ``confidence`` of 0.5 judges the bare mean.
     """
 
-    margin: float = 0.0
+    margin: float = 0.01
     confidence: float = 0.95
 
     def __post_init__(self) -> None:

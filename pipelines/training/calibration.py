@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from batch_scoring.calibration import NO_CALIBRATION, Calibration, calibrated
 from batch_scoring.declare import Binary
 from batch_scoring.gates.bounds import upper_bound
-from pipelines.training.intervals import Resamples, paired
+from batch_scoring.measured import Paired
 from pipelines.training.metrics import logistic, row_losses
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _CONFIDENCE = 0.95
 _BINS = 100
+_LEAST_FOLDS = 3
 _LEAST_ROWS = 200
 """Of each outcome: a function learned from fewer is noise."""
 
@@ -31,20 +32,20 @@ def margins_of(forecasts: Floats) -> Floats:
     return np.asarray(np.log(kept) - np.log1p(-kept))
 
 
-def learn_calibration(labels: npt.NDArray[Any], margins: Floats, folds: npt.NDArray[Any], resamples: Resamples) -> Calibration:
+def learn_calibration(labels: npt.NDArray[Any], margins: Floats, folds: npt.NDArray[Any]) -> Calibration:
     """The calibration that out-of-time margins ask for; mostly none.
 
-    Each candidate is fitted without a fold and scored on it. The better of the two is taken if its gain is beyond noise
-    (one-sided, 95 %, paired over clusters), and is then fitted on all of validation.
+    Each candidate is fitted without a fold and scored on it. The better of the two is taken if its gain is beyond what
+    folds differ by (one-sided, 95 %, paired, Student's t over the folds), and is then fitted on all of validation. Days of
+    one fold share its weather: a function learned from one spell of it can double the loss of the next.
 
     Args:
-        labels: 0 or 1, ``(n,)``. margins: log-odds. folds: the validation block of each row; fewer than two prove nothing.
-        resamples: of the same rows.
+        labels: 0 or 1, ``(n,)``. margins: log-odds. folds: the validation block of each row; fewer than three prove nothing.
     """
     import numpy as np
 
     ones = int((labels > 0).sum())
-    if len(np.unique(folds)) < 2 or min(ones, len(labels) - ones) < _LEAST_ROWS:
+    if len(np.unique(folds)) < _LEAST_FOLDS or min(ones, len(labels) - ones) < _LEAST_ROWS:
         return NO_CALIBRATION
     task = Binary()
     plain = row_losses(task, labels, calibrated(NO_CALIBRATION, margins))
@@ -54,11 +55,18 @@ def learn_calibration(labels: npt.NDArray[Any], margins: Floats, folds: npt.NDAr
         for fold in np.unique(folds):
             fitted = fit(labels[folds != fold], margins[folds != fold]) or NO_CALIBRATION
             said[folds == fold] = calibrated(fitted, margins[folds == fold])
-        gain = paired(row_losses(task, labels, said), plain, resamples)
+        gain = _over_folds(row_losses(task, labels, said) - plain, folds)
         if upper_bound(gain, _CONFIDENCE) < 0 and -gain.mean > best:
             best, chosen = -gain.mean, fit
     final = None if chosen is None else chosen(labels, margins)
     return NO_CALIBRATION if final is None else replace(final, gain=best)
+
+
+def _over_folds(difference: Floats, folds: npt.NDArray[Any]) -> Paired:
+    import numpy as np
+
+    means = np.array([difference[folds == fold].mean() for fold in np.unique(folds)])
+    return Paired(mean=float(means.mean()), error=float(means.std(ddof=1) / len(means) ** 0.5), clusters=len(means))
 
 
 def fit_platt(labels: npt.NDArray[Any], margins: Floats) -> Calibration | None:

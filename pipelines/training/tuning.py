@@ -12,7 +12,6 @@ from batch_scoring.goals import LearnedThreshold
 from pipelines.training.baseline import NAIVE, Naive, best_naive, naive_forecasts
 from pipelines.training.calibration import learn_calibration, margins_of
 from pipelines.training.folds import Block, in_block, known
-from pipelines.training.intervals import cluster_rows, resample
 from pipelines.training.metrics import row_losses
 from pipelines.training.thresholds import decided, learn_threshold, operating
 
@@ -47,8 +46,7 @@ def tune(data: TrainingData, table: PredictionTable, blocks: tuple[Block, ...], 
         return Tuned(naive=naive)
     labels = validation["label"].to_numpy()
     margins = margins_of(validation["forecast"].to_numpy())
-    resamples = resample(cluster_rows(validation, table.entity.key_names), seed=table.model.seed)
-    calibration = learn_calibration(labels, margins, validation["fold"].to_numpy(), resamples)
+    calibration = learn_calibration(labels, margins, validation["fold"].to_numpy())
     goal = table.decision.threshold
     if isinstance(goal, int | float):
         return Tuned(naive=naive, calibration=calibration)

@@ -11,7 +11,6 @@ from batch_scoring.calibration import NO_CALIBRATION, Calibration, calibrated
 from batch_scoring.errors import DeclarationError
 from batch_scoring.goals import MinimumCost, MinimumPrecision, MinimumRecall, TopPerDay
 from pipelines.training.calibration import fit_isotonic, fit_platt, learn_calibration, margins_of
-from pipelines.training.intervals import resample
 from pipelines.training.thresholds import decided, learn_threshold, operating, top_per_day, version_threshold
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10), st.integers(0, 2)), min_size=1, max_size=40)
@@ -120,7 +119,7 @@ def drawn(slope: float, shift: float, seed: int, rows: int = 6_000) -> tuple[Any
 
 
 def learned(labels: Any, margins: Any, folds: Any) -> Calibration:
-    return learn_calibration(labels, margins, folds, resample(np.arange(len(labels)) // 200, seed=1))
+    return learn_calibration(labels, margins, folds)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -136,6 +135,12 @@ def test_scores_that_are_too_extreme_are_drawn_in() -> None:
     assert calibrated(found, margins).mean() == pytest.approx(labels.mean(), abs=0.02)
 
 
+def test_a_spell_of_weather_is_no_reason_to_calibrate() -> None:
+    parts = [drawn(1.0, shift, seed, rows=2_000) for seed, shift in enumerate((0.9, -0.8, 0.7))]
+    labels, margins = (np.concatenate(column) for column in list(zip(*parts, strict=True))[:2])
+    assert learned(labels, margins, np.repeat([1, 2, 3], 2_000)) == NO_CALIBRATION
+
+
 def test_platt_finds_the_truth_it_can_express() -> None:
     labels, margins, _ = drawn(0.5, 0.3, 1, rows=50_000)
     found = fit_platt(labels, margins)
@@ -149,9 +154,9 @@ def test_a_calibration_that_would_turn_scores_around_is_not_made() -> None:
     assert learned(labels, margins, folds).kind != "platt"
 
 
-def test_one_block_or_few_outcomes_prove_nothing() -> None:
+def test_two_blocks_or_few_outcomes_prove_nothing() -> None:
     labels, margins, folds = drawn(0.3, 0.0, 1)
-    assert learned(labels, margins, np.zeros(len(labels))) == NO_CALIBRATION
+    assert learned(labels, margins, folds % 2) == NO_CALIBRATION
     assert learned(labels[:300], margins[:300], folds[:300]) == NO_CALIBRATION
 
 
