@@ -144,7 +144,8 @@ def progress_file(config: RepoConfig, project: str, view: str) -> Path:
 def _work(task: MaterializationTask, source: Path, pieces: int) -> str:
     view, files = task.feature_view, sorted(source.glob("*.parquet")) if source.is_dir() else [source]
     facts = [(file.resolve(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    parts = (view.name, str(view.schema), task.start_time.isoformat(), task.end_time.isoformat(), facts, pieces)
+    fields = sorted((field.name, str(field.dtype)) for field in view.schema)  # Feast's own order changes with the process
+    parts = (view.name, fields, task.start_time.isoformat(), task.end_time.isoformat(), facts, pieces)
     # hash() of DuckDB, which makes the pieces, is promised for one version only.
     return hashlib.sha256(f"{duckdb.__version__} {parts}".encode()).hexdigest()
 
