@@ -99,21 +99,19 @@ def _published_before(
     product: Product, settings: Settings, source: FeatureSource, moments: frozenset[datetime]
 ) -> dict[datetime, Manifest]:
     """Kept versions, by as-of, that were live once and would come out the same again."""
-    from pipelines.training.fit import parameters
+    from pipelines.training.recipe import plan_id
 
     table = product.table
     if not (settings.store / "current").exists():
         return {}
     store = Store(root=settings.store)
     served = {release.tables[table.name].live for release in history(store, table.name)}
-    windows = {str(window) for window in table.windows}
     return {
         manifest.draft.as_of: manifest
         for manifest in (versions(store, table.name) if served else ())
         if manifest.version in served
         and manifest.draft.as_of in moments
-        and manifest.draft.training.params == parameters(table.model, table.task)
-        and {str(score.window) for score in manifest.draft.training.windows} <= windows
+        and manifest.draft.training.plan == plan_id(table)
         and manifest.draft.training.training_set == plan_declared(product, settings, source, manifest.draft.as_of).recipe.name
     }
 
