@@ -112,7 +112,7 @@ def _against(raw: RawFile, column: ColumnProfile, rows: Rows, past: Past) -> Ite
 def _range(raw: RawFile, column: ColumnProfile, past: Past) -> Iterator[Finding]:
     lows = [each.low for each, _ in past if each.low is not None]
     highs = [each.high for each, _ in past if each.high is not None]
-    if not lows or column.low is None or column.high is None:
+    if not lows or column.low is None or column.high is None or not column.quantiles:  # none: a number that counts on
         return
     low, high = min(lows), max(highs)
     beyond = max(low - column.low, column.high - high, 0.0)

@@ -64,7 +64,7 @@ def test_a_limit_is_laid_over_the_default_for_its_columns_and_the_last_one_count
 
 
 def test_a_waived_column_is_silent_and_its_neighbour_is_not():
-    flat = [ColumnProfile(name=name, kind="number", nulls=0, distinct=1, low=5, high=5) for name in "xy"]
+    flat = [ColumnProfile(name=name, kind="number", nulls=0, distinct=1, low=5, high=5, quantiles=(5.0,) * 5) for name in "xy"]
     moved = [replace(column, low=9, high=9) for column in flat]
     raw = replace(RAW, limits=(Limit(check="range", severity="off", columns=("x",)),))
     findings = judge_content(raw, Measured(profile=profile(9, *moved)), [profile(9, *flat)] * 3, NOON)
