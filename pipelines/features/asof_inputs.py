@@ -78,7 +78,7 @@ def register(con: duckdb.DuckDBPyConnection, given: Any) -> Entities:
             if isinstance(rows, pa.Table):
                 rows, number = rows.append_column(ROW, pa.array(np.arange(rows.num_rows))), ROW
             con.register("given", rows)
-    types = {name: kind for name, kind, *_ in con.execute("DESCRIBE given").fetchall() if name not in {ROW, _NUMBER}}
+    types = {name: kind for name, kind, *_ in con.execute("DESCRIBE given").fetchall() if name != ROW}
     column = moment_column(types)
     moment, extra = quoted(column), ""
     if types[column] != ZONED:
@@ -99,8 +99,9 @@ def _register_file(con: duckdb.DuckDBPyConnection, file: str) -> str:
     names = {name for name, *_ in con.execute("DESCRIBE given").fetchall()}
     if _NUMBER in names or set(file) & set("*?["):  # taken, or counted in each of several files
         return f"row_number() OVER () AS {ROW}"
-    con.execute(f"CREATE OR REPLACE VIEW given AS FROM read_parquet({text(file)}, file_row_number = true)")
-    return f"{_NUMBER} AS {ROW}"
+    rows = f"read_parquet({text(file)}, file_row_number = true)"
+    con.execute(f"CREATE OR REPLACE VIEW given AS SELECT * EXCLUDE ({_NUMBER}), {_NUMBER} AS {ROW} FROM {rows}")
+    return ROW
 
 
 def moment_column(types: dict[str, str]) -> str:

@@ -180,6 +180,23 @@ def test_every_cell_is_what_the_definition_says(shop: Shop, facts: list[Fact], r
     assert answers(found, "ever__size", "ever__word") == [definition(facts, *row, ttl=None) for row in rows]
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(facts=histories, rows=questions, moment=moments, opted_out=st.booleans())
+def test_a_population_of_one_moment_sees_what_the_definition_says(shop: Shop, facts: list[Fact], rows: list, moment, opted_out):
+    """One moment takes a way of its own: the newest row of each key, joined by key."""
+    shop.deliver(facts)
+    rows = [(one, other, moment) for one, other, _ in rows]
+    config = shop.ours.config.offline_store
+    config.created_timestamp_cutoff = not opted_out
+    try:
+        found = ours(shop, asked(rows), ["known:size", "known:word", "ever:size", "ever:word"], full_feature_names=True)
+    finally:
+        config.created_timestamp_cutoff = True
+    cutoff = not opted_out
+    assert answers(found, "known__size", "known__word") == [definition(facts, *row, cutoff=cutoff) for row in rows]
+    assert answers(found, "ever__size", "ever__word") == [definition(facts, *row, ttl=None, cutoff=cutoff) for row in rows]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(facts=histories, rows=questions)
 def test_the_opt_out_sees_what_came_late(shop: Shop, facts: list[Fact], rows: list):
@@ -262,6 +279,25 @@ def test_entity_rows_may_be_arrow_polars_pandas_sql_or_a_file(shop: Shop, tmp_pa
     sql = "SELECT 3 - n AS one, 'a' AS other, TIMESTAMPTZ '2024-03-09 00:00Z' AS event_timestamp FROM range(1, 3) t(n)"
     for form in (rows, pl.from_arrow(rows), rows.to_pandas(), str(file), file, sql):
         assert answers(ours(shop, form), "one", "size") == [(2, None), (1, 2**60 + 1)], type(form)
+
+
+def test_rows_are_counted_even_if_a_column_has_the_name_of_the_count(shop: Shop, tmp_path: Path):
+    shop.deliver([Fact(1, "a", START, START, 7), Fact(2, "a", START, START, 8)])
+    rows = asked([(2, "a", START), (1, "a", START + timedelta(hours=1)), (2, "a", START)])
+    rows = rows.append_column("file_row_number", pa.array([5, 5, 4]))
+    pq.write_table(rows, tmp_path / "one.parquet")
+    for form in (rows, tmp_path / "one.parquet"):
+        found = ours(shop, form)
+        assert answers(found, "note", "size", "file_row_number") == [(0, 8, 5), (1, 7, 5), (2, 8, 4)]
+
+
+def test_a_few_rows_beside_many_are_not_joined_by_a_loop(shop: Shop):
+    shop.deliver([Fact(1, "a", START, START, 1)])
+    query = shop.ours.get_historical_features(entity_df=asked([(1, "a", START), (1, "b", START + TTL)]), features=FEATURES)
+    with query._query.open() as (con, sql):
+        plan = con.execute(f"EXPLAIN {sql}").fetchall()[0][1].lower()
+    assert "asof" in plan
+    assert "nested loop" not in plan
 
 
 def test_a_view_can_be_asked_under_another_name_and_other_keys(shop: Shop):
