@@ -74,6 +74,11 @@ class Gate(Answer, frozen=True, kw_only=True):
     observed: Annotated[float | None, Meta(description="Null when it could not be computed.")]
     limit: float
     message: str
+    verdict: Annotated[
+        Literal["pass", "warn", "waived", "fail"],
+        Meta(description="Only 'fail' stops a publish: 'warn' is shown, 'waived' was set aside by somebody."),
+    ]
+    waived: Annotated[str, Meta(description="The reason of a waiver; else empty.")]
 
 
 class HoldOut(Answer, frozen=True, kw_only=True):

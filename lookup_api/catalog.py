@@ -146,7 +146,13 @@ def _version(manifest: Manifest, served: Served) -> answers.Version:
 
 def _gate(result: GateResult) -> answers.Gate:
     return answers.Gate(
-        gate=result.gate, passed=result.passed, observed=result.observed, limit=result.limit, message=result.message
+        gate=result.gate,
+        passed=result.passed,
+        observed=result.observed,
+        limit=result.limit,
+        message=result.message,
+        verdict=result.verdict,
+        waived=result.waived,
     )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batch_scoring.domain import Manifest, Served, Training
+    from batch_scoring.gates import GateResult
     from pipelines.realised import Realised
 
 _PIPE_WIDTH = 160
@@ -146,13 +147,20 @@ def show_version(manifest: Manifest) -> None:
         out.print(f"  hold-out {score.who:<10} {metric(draft.task)} {score.loss:.4f}{area}  on {score.rows:,} rows{note}")
     show_table(
         ["gate", "", "observed", "limit", "message"],
-        [[gate.gate, "pass" if gate.passed else "FAIL", gate.observed, gate.limit, gate.message] for gate in draft.gates],
+        [[gate.gate, _verdict(gate), gate.observed, gate.limit, gate.message] for gate in draft.gates],
         right=["observed", "limit"],
     )
+    for gate in draft.gates:
+        if gate.waived:
+            out.print(f"  {gate.gate} was waived: {gate.waived}", markup=False)
     moved = sorted(draft.skew.features if draft.skew else (), key=lambda feature: -(feature.psi or 0.0))[:_MOVED]
     if moved:
         shown = ", ".join(f"{feature.feature} {_text(feature.psi)}" for feature in moved)
         out.print(f"Features that moved most from the training rows, by PSI: {shown}.", markup=False)
+
+
+def _verdict(gate: GateResult) -> str:
+    return gate.verdict.upper() if gate.stops else gate.verdict
 
 
 def show_versions(manifests: tuple[Manifest, ...], served: Served) -> None:
@@ -166,7 +174,7 @@ def show_versions(manifests: tuple[Manifest, ...], served: Served) -> None:
             "live" if manifest.version == served.live else "",
             "shadow" if manifest.version == served.shadow else "",
             "rolled back" if manifest.version in served.barred else "",
-            "" if manifest.passed else "failed " + ", ".join(gate.gate for gate in draft.gates if not gate.passed),
+            "" if manifest.passed else "failed " + ", ".join(gate.gate for gate in draft.gates if gate.stops),
         ]
         rows.append(
             [

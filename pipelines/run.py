@@ -13,6 +13,7 @@ from pathlib import Path
 from batch_scoring.declare import PredictionTable
 from batch_scoring.domain import Column, Trigger
 from batch_scoring.errors import NoData, StoreLocked, StoreUnavailable
+from batch_scoring.gates import Waiver
 from batch_scoring.settings import Settings
 from pipelines.repository import Product
 from pipelines.training.recipe import Search, Trained
@@ -27,6 +28,7 @@ class Run:
     Attributes:
         as_of: aware moment; one of the table's scheduled ones.
         reason: why, in words; goes into the manifest. trigger: what set it off.
+        waivers: gates that shall not stop it, each with somebody's reason.
     """
 
     product: Product
@@ -34,6 +36,7 @@ class Run:
     as_of: datetime
     reason: str
     trigger: Trigger = "manual"
+    waivers: tuple[Waiver, ...] = ()
 
     @property
     def table(self) -> PredictionTable:

@@ -33,7 +33,7 @@ from batch_scoring.gates.declared import (
     with_defaults,
 )
 from batch_scoring.gates.evidence import Evidence, GateResult, Group, Segment, Waiver
-from batch_scoring.gates.judging import gate_names, gate_severities, judge
+from batch_scoring.gates.judging import gate_names, gate_severities, judge, require_waivable
 
 __all__ = [
     "BeatsBaseline",
@@ -69,5 +69,6 @@ __all__ = [
     "gate_names",
     "gate_severities",
     "judge",
+    "require_waivable",
     "with_defaults",
 ]

@@ -120,11 +120,13 @@ class NotWorseThanLive(Tunable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentsHold(Tunable):
-    """In no segment is the loss worse than live's, or than that of a constant forecast, by more than ``margin`` of it.
+    """In no segment is the loss worse than live's, or than that of a constant forecast, by more than ``margin`` of it, and in
+    none are scores the wrong way round.
 
     Segments are the values of the table's ``segments`` columns; null is one. Those with fewer than ``min_rows`` rows on
     the hold-out are not looked at. Observed: the largest excess as a share, at its lower bound of ``confidence``, which
-    is divided among all segments (Bonferroni).
+    is divided among all comparisons (Bonferroni); or, of a segment that is the wrong way round, by how much its AUC is
+    surely below a half.
     """
 
     margin: float = 0.05
@@ -192,16 +194,18 @@ class MetricLimit(Tunable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuspiciouslyGood(Tunable):
-    """The contender does not take away more than ``max_skill`` of the best baseline's loss. Observed: the share it takes.
+    """The contender takes away no more than ``max_skill`` of the best baseline's loss, and its AUC is at most ``max_auc``.
 
-    Nobody forecasts that well; something that is known only afterwards is among the features.
+    Nobody forecasts that well; something that is known only afterwards is among the features. Observed: the share of the
+    loss, or the AUC where that is what is too good.
     """
 
     max_skill: float = 0.8
+    max_auc: float = 0.99
 
     def __post_init__(self) -> None:
         Tunable.__post_init__(self)
-        _require_limits(self, "max_skill")
+        _require_limits(self, "max_skill", "max_auc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +231,7 @@ class RefitAgrees(Tunable):
     """
 
     min_correlation: float = 0.7
-    max_shift: float = 1.0
+    max_shift: float = 2.0
 
     def __post_init__(self) -> None:
         Tunable.__post_init__(self)
@@ -252,7 +256,7 @@ class ScoreShift(Tunable):
 class ScoreDistance(Tunable):
     """Scores do not lie far from the live version's. Observed: Wasserstein's distance in standard deviations of live."""
 
-    max_deviations: float = 1.5
+    max_deviations: float = 3.0
 
     def __post_init__(self) -> None:
         Tunable.__post_init__(self)

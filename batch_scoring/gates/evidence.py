@@ -58,7 +58,7 @@ class Segment:
 
     Attributes:
         against: the other forecast: ``live`` or ``constant``. reference: its mean loss there.
-        excess: the contender's loss less the other's.
+        excess: the contender's loss less the other's. inverted: a half less its AUC there; None where it has none.
     """
 
     column: str
@@ -67,6 +67,7 @@ class Segment:
     against: str
     reference: float
     excess: Paired
+    inverted: Paired | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

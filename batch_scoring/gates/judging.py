@@ -74,6 +74,15 @@ def _severity(gate: Gate) -> Severity:
     return gate.severity if isinstance(gate, Tunable) else "error"
 
 
+def require_waivable(gates: tuple[Gate, ...], waivers: tuple[Waiver, ...]) -> None:
+    """Refuse early what :func:`judge` would refuse at the end.
+
+    Raises:
+        DeclarationError: a waiver names no gate of these, or one of integrity.
+    """
+    _reasons(_with_integrity(gates), waivers)
+
+
 def _reasons(gates: tuple[Gate, ...], waivers: tuple[Waiver, ...]) -> dict[str, str]:
     can_be = [gate_name(gate) for gate in gates if isinstance(gate, Tunable)]
     for waiver in waivers:
@@ -116,9 +125,8 @@ def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:  # noqa: PLR0912  
             return _judge_calibration(name, evidence, limit)
         case MetricLimit():
             return _judge_metric(name, evidence, gate)
-        case SuspiciouslyGood(max_skill=limit):
-            skill = 1 - evidence.loss / evidence.baseline_loss if evidence.baseline_loss else 0.0
-            return _at_most(name, skill, limit, f"the contender takes away {skill:.0%} of the best baseline's loss")
+        case SuspiciouslyGood():
+            return _judge_suspicion(name, evidence, gate)
         case ImportanceJump(max_rise=limit):
             return _judge_importance(name, evidence, limit)
         case RefitAgrees():
@@ -193,6 +201,10 @@ def _judge_segments(name: str, evidence: Evidence, gate: SegmentsHold) -> GateRe
     def harm(segment: Segment) -> float:
         return lower_bound(segment.excess, confidence) / segment.reference if segment.reference else 0.0
 
+    turned = max(large, key=lambda segment: _inverted(segment, confidence))
+    if (below := _inverted(turned, confidence)) > 0:
+        seen = f"{turned.column} = {turned.value}, {turned.rows} rows: scores are the wrong way round, their AUC surely below"
+        return _at_most(name, below, 0.0, f"{seen} a half by {below:.3f}")
     worst = max(large, key=harm)
     seen = (
         f"worst of {len(large)} comparisons: {worst.column} = {worst.value}, {worst.rows} rows, mean loss "
@@ -200,6 +212,10 @@ def _judge_segments(name: str, evidence: Evidence, gate: SegmentsHold) -> GateRe
         f"surely worse by {harm(worst):.1%}"
     )
     return _at_most(name, harm(worst), gate.margin, seen)
+
+
+def _inverted(segment: Segment, confidence: float) -> float:
+    return -math.inf if segment.inverted is None else lower_bound(segment.inverted, confidence)
 
 
 def _judge_groups(name: str, evidence: Evidence, gate: FairGroups) -> GateResult:
@@ -256,6 +272,14 @@ def _judge_metric(name: str, evidence: Evidence, gate: MetricLimit) -> GateResul
     bound = "at most" if gate.at_most is not None else "at least"
     message = f"{gate.metric} is {found:.4f} on the hold-out; {bound} {limit:g} is asked."
     return GateResult(gate=name, passed=passed, observed=_finite(found), limit=limit, message=message)
+
+
+def _judge_suspicion(name: str, evidence: Evidence, gate: SuspiciouslyGood) -> GateResult:
+    skill = 1 - evidence.loss / evidence.baseline_loss if evidence.baseline_loss else 0.0
+    area = {metric.name: metric.value for metric in evidence.metrics}.get("auc")
+    if area is not None and area > gate.max_auc:
+        return _at_most(name, area, gate.max_auc, f"the contender's AUC is {area:.4f}, too good to be true")
+    return _at_most(name, skill, gate.max_skill, f"the contender takes away {skill:.0%} of the best baseline's loss")
 
 
 def _judge_importance(name: str, evidence: Evidence, limit: float) -> GateResult:

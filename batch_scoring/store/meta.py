@@ -56,10 +56,10 @@ _TABLES = {
         """,
     ),
     "gates": (
-        "What every gate of every kept version saw",
+        "What every gate of every kept version saw; verdict: pass, warn, waived or fail; waived: the reason",
         """
         table_name VARCHAR, version INTEGER, gate VARCHAR, passed BOOLEAN, observed DOUBLE, limit_value DOUBLE,
-        message VARCHAR
+        message VARCHAR, verdict VARCHAR, waived VARCHAR
         """,
     ),
     "windows": (
@@ -243,7 +243,7 @@ def table_script(table: TableFacts) -> str:
         "runs": [_run_row(table.name, each) for each in new],
         "models": [_model_row(table.name, each) for each in new],
         "gates": [
-            (table.name, each.version, gate.gate, gate.passed, gate.observed, gate.limit, gate.message)
+            (table.name, each.version, gate.gate, gate.passed, gate.observed, gate.limit, gate.message, gate.verdict, gate.waived)
             for each in new
             for gate in each.draft.gates
         ],

@@ -11,6 +11,7 @@ import dagster as dg
 from batch_scoring.declare import Task
 from batch_scoring.domain import EXPLANATIONS, FEATURES, Column, Manifest, Release, Skew, Training
 from batch_scoring.errors import DataRejected
+from batch_scoring.gates import GateResult
 from batch_scoring.tasks import metric, unit
 from pipelines.run import Examples, Run, Search
 
@@ -124,7 +125,7 @@ def importance(run: Run) -> Metadata:
 def version(manifest: Manifest) -> Metadata:
     """A stored version: its number, rows and gate report."""
     rows = [
-        (gate.gate, "pass" if gate.passed else "**FAIL**", _number(gate.observed), gate.limit, gate.message)
+        (gate.gate, "**FAIL**" if gate.stops else gate.verdict, _number(gate.observed), gate.limit, _said(gate))
         for gate in manifest.draft.gates
     ]
     return {
@@ -142,11 +143,16 @@ def gates(manifest: Manifest) -> list[dg.AssetCheckResult]:
         dg.AssetCheckResult(
             check_name=gate.gate,
             passed=gate.passed,
-            description=gate.message,
+            severity=dg.AssetCheckSeverity.ERROR if gate.severity == "error" and not gate.waived else dg.AssetCheckSeverity.WARN,
+            description=_said(gate),
             metadata={"limit": gate.limit} | ({} if gate.observed is None else {"observed": gate.observed}),
         )
         for gate in manifest.draft.gates
     ]
+
+
+def _said(gate: GateResult) -> str:
+    return f"{gate.message} Waived: {gate.waived}" if gate.waived else gate.message
 
 
 def release(made: Release, run: Run) -> Metadata:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import dagster as dg
 
 from batch_scoring.domain import Trigger
+from batch_scoring.gates import Waiver
 from batch_scoring.settings import Settings, load_settings
 from pipelines.repository import Product
 from pipelines.run import Run, plan_run
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pipelines.features import FeatureSource
 
 
+_WAIVE = "foretable/waive/"
 _TRIGGERS = {"schedule": "dagster/schedule_name", "sensor": "dagster/sensor_name", "backfill": "dagster/backfill"}
 
 
@@ -36,12 +39,16 @@ class Workspace(dg.ConfigurableResource):
         return FeastFeatures(product=product, settings=self.settings())
 
     def run(self, product: Product, context: dg.AssetExecutionContext) -> Run:
-        """The run a partition stands for. Its reason is the schedule's name, or that somebody asked for it."""
+        """The run a partition stands for. Its reason is the schedule's name, or that somebody asked for it.
+
+        A tag ``foretable/waive/GATE`` waives that gate; its value is the reason.
+        """
         tags = context.run.tags
         trigger, tag = next(((trigger, tag) for trigger, tag in _TRIGGERS.items() if tag in tags), ("manual", ""))
-        return plan_run(
-            product, self.settings(), date.fromisoformat(context.partition_key), tags.get(tag, "manual"), cast(Trigger, trigger)
-        )
+        waived = {name.removeprefix(_WAIVE): why for name, why in sorted(tags.items()) if name.startswith(_WAIVE)}
+        day = date.fromisoformat(context.partition_key)
+        planned = plan_run(product, self.settings(), day, tags.get(tag, "manual"), cast(Trigger, trigger))
+        return replace(planned, waivers=tuple(Waiver(gate=gate, reason=why) for gate, why in waived.items()))
 
     def now(self) -> datetime:
         """The wall clock, for what is stamped and never for what is computed."""

@@ -126,12 +126,16 @@ def paired(ours: Floats, theirs: Floats, resamples: Resamples) -> Paired:
 
 
 def paired_within(ours: Floats, theirs: Floats, rows: npt.NDArray[np.bool_], resamples: Resamples) -> Paired:
-    """As :func:`paired`, of the chosen rows only; clusters that hold none of them count for nothing."""
+    """As :func:`paired`, of the chosen rows only."""
+    return paired(ours[rows], theirs[rows], within(resamples, rows))
+
+
+def within(resamples: Resamples, rows: npt.NDArray[np.bool_]) -> Resamples:
+    """The same draws of the chosen rows; clusters that hold none of them count for nothing."""
     import numpy as np
 
-    _, places = np.unique(resamples.places[rows], return_inverse=True)
-    kept = np.unique(resamples.places[rows])
-    return paired(ours[rows], theirs[rows], Resamples(places.astype(np.int64), resamples.counts[:, kept]))
+    kept, places = np.unique(resamples.places[rows], return_inverse=True)
+    return Resamples(places.astype(np.int64), resamples.counts[:, kept])
 
 
 def _widening(clusters: int, share: float) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from batch_scoring.declare import Binary, Classes, Number, PredictionTable, Task
 from batch_scoring.domain import HoldOutScore
-from batch_scoring.measured import Measured
+from batch_scoring.measured import Measured, Paired
 from pipelines.training.intervals import Resamples, cluster_rows, interval, resample
 from pipelines.training.metrics import auc, calibration_errors, calibration_sums, log_odds, logistic, loss, pinball, row_losses
 from pipelines.training.ranks import Ranked
@@ -151,6 +151,23 @@ def _slope(labels: npt.NDArray[Any], scores: Floats, resamples: Resamples) -> Me
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = fitted[1] + (a * sums[:, 1] - b * sums[:, 0]) / (a * c - b * b)
     return _estimated("calibration_slope", fitted[1], draws, resamples)
+
+
+def misranked(labels: npt.NDArray[Any], scores: Floats, draws: Resamples) -> Paired | None:
+    """A half less the AUC, with its bootstrap error: above 0, scores are the wrong way round. None without both outcomes."""
+    import numpy as np
+
+    ranked = Ranked.of(labels, scores)
+    value = ranked.auc(np.ones(len(labels)))
+    if not np.isfinite(value):
+        return None
+    most = min(len(draws.counts), max(50, _WORK // max(len(labels), 1)))
+    drawn = np.array([ranked.auc(draws.weights(draw)) for draw in range(most)])
+    usable = drawn[np.isfinite(drawn)]
+    if len(usable) < most / 2:
+        return None
+    error = float(usable.std(ddof=1)) * (draws.clusters / max(draws.clusters - 1, 1)) ** 0.5
+    return Paired(mean=0.5 - value, error=error, clusters=draws.clusters)
 
 
 def score_rows(table: PredictionTable, rows: pl.DataFrame, said: Mapping[str, tuple[Floats, str]]) -> tuple[HoldOutScore, ...]:

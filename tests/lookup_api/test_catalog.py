@@ -33,7 +33,15 @@ def test_a_table_tells_its_columns_gates_schedule_live_and_shadow(server: Server
     assert all(column["description"] for column in detail["columns"])
     assert (detail["live"]["version"], detail["shadow"]["version"]) == (2, 3)
     assert detail["gates"] == [
-        {"gate": "beats_baseline", "passed": True, "observed": 0.02, "limit": 0.0, "message": "a gain of 0.02."}
+        {
+            "gate": "beats_baseline",
+            "passed": True,
+            "observed": 0.02,
+            "limit": 0.0,
+            "message": "a gain of 0.02.",
+            "verdict": "pass",
+            "waived": "",
+        }
     ]
     assert detail["schedule"] == {"every": "day", "at": "04:00", "timezone": "America/New_York", "weekday": None}
 

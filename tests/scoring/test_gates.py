@@ -111,10 +111,11 @@ def test_a_good_run_passes_every_gate() -> None:
         ({"segments": (segment(0.0), segment(0.3, error=0.01))}, "segments_hold"),
         ({"metrics": (Measured(name="ece", value=0.3, low=0.2, high=0.4),)}, "calibrated"),
         ({"loss": 0.05}, "suspiciously_good"),
+        ({"metrics": (Measured(name="auc", value=1.0),)}, "suspiciously_good"),
         ({"importance": {"a": 0.9, "b": 0.1}}, "importance_jump"),
         ({"importance": {"a": 0.1, "b": 0.1, "leak": 0.8}}, "importance_jump"),
         ({"score_psi": 1.1}, "score_shift"),
-        ({"score_distance": 2.0}, "score_distance"),
+        ({"score_distance": 3.5}, "score_distance"),
         ({"rank_moves": (0.0, 0.5, 1.0)}, "biggest_movers"),
         ({"live_rows": 300}, "population_change"),
         ({"live_rows": 30}, "population_change"),
@@ -185,6 +186,15 @@ def test_the_more_segments_there_are_the_surer_each_must_be() -> None:
     many = tuple(segment(0.0, error=0.03, value=f"v{n}") for n in range(40))
     assert failed(replace(GOOD, segments=(doubtful,)), (SegmentsHold(),)) == ["segments_hold"]
     assert failed(replace(GOOD, segments=(doubtful, *many)), (SegmentsHold(),)) == []
+
+
+def test_a_segment_the_wrong_way_round_is_named_whatever_its_loss() -> None:
+    turned = replace(segment(0.0), inverted=Paired(mean=0.15, error=0.02, clusters=7))
+    (result, *_) = judge(replace(GOOD, segments=(segment(0.0, value="JFK"), turned)), (SegmentsHold(),))
+    assert not result.passed
+    assert "origin = EWR" in result.message
+    doubtful = replace(turned, inverted=Paired(mean=0.02, error=0.02, clusters=7))
+    assert judge(replace(GOOD, segments=(doubtful,)), (SegmentsHold(),))[0].passed
 
 
 def test_fairness_compares_the_extremes_of_large_groups_and_null_is_a_group() -> None:
