@@ -16,6 +16,7 @@ import typer
 from batch_scoring.errors import BadKey, ForetableError, UnknownKey
 from pipelines.deliveries_command import deliveries
 from pipelines.materialize_command import materialize
+from pipelines.movers_command import movers
 from pipelines.prune_command import prune
 from pipelines.study_commands import decay, importance
 from pipelines.trainingset_command import app as trainingset
@@ -109,9 +110,15 @@ def run(
     table: Table,
     as_of: AsOf,
     reason: Annotated[str, typer.Option("--reason", help="Why this run is made; kept with the version.")] = "manual",
+    waive: Annotated[
+        list[str] | None, typer.Option("--waive", metavar="GATE", help="A gate that shall not stop it; give the --reason too.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """One whole run: ingest, features, window search, training, scores, explanations, gates, publish."""
+    from dataclasses import replace
+
+    from batch_scoring.gates import Waiver, require_waivable
     from batch_scoring.tasks import metric
     from pipelines.console import out, show_json, show_version, show_windows, steps
     from pipelines.run import plan_run
@@ -119,7 +126,11 @@ def run(
 
     settings = _settings()
     product = _product(settings, table)
-    planned = plan_run(product, settings, _day(as_of), reason)
+    if waive and reason == "manual":
+        raise typer.BadParameter("say why with --reason; it is recorded beside the gate that is waived.")
+    waivers = tuple(Waiver(gate=gate, reason=reason) for gate in waive or ())
+    require_waivable(product.table.gates, waivers)  # before an hour of training, not after
+    planned = replace(plan_run(product, settings, _day(as_of), reason), waivers=waivers)
     with steps(f"{table} as of {as_of}") as (doing, _):
         source = _prepare(product, settings, doing)
         manifest, release = run_all(planned, source, clock=_now, progress=doing)
@@ -414,6 +425,7 @@ def demo(
 
 app.command()(materialize)
 app.command()(prune)
+app.command()(movers)
 app.command()(decay)
 app.command()(importance)
 app.command()(deliveries)

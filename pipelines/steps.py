@@ -234,7 +234,7 @@ def judge_and_build(run: Run, *, built_at: datetime) -> Manifest:
 
     trained = _trained(run)
     store = open_store(run, when=built_at)
-    gates = judge(gather(run, trained.training), run.table.gates)
+    gates = judge(gather(run, trained.training), run.table.gates, run.waivers)
     staged = Staged(draft=draft_version(run, trained, gates, built_at), folder=run.folder)
     manifest = build_version(store, staged, memory_limit=run.settings.memory_limit, threads=run.settings.threads)
     shutil.rmtree(run.folder)
