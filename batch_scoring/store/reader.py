@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 
 _TRY_AGAIN = 5.0
 """Seconds after which a release that could not be opened is tried again."""
+_PATIENCE = 2.0
+"""Seconds to wait for somebody who is in the way only for a moment."""
 
 
 class OpenVersion:
@@ -103,7 +105,7 @@ class OpenVersion:
 
 def _take_lease(folder: Path) -> int:
     """Hold a version against pruning. Waits for a builder that has just named the folder to let go of it."""
-    give_up = time.monotonic() + 1.0
+    give_up = time.monotonic() + _PATIENCE
     gone = UnknownVersion(f"version {folder}", expected="a kept one", found="one that is being removed", fix="Choose another.")
     while True:
         try:
@@ -125,7 +127,7 @@ def _open(path: Path) -> lmdb.Environment:
     """Open an index; waits a moment for another thread that is just closing its last use of the same file."""
     import lmdb
 
-    give_up = time.monotonic() + 2.0
+    give_up = time.monotonic() + _PATIENCE
     while True:
         try:
             return open_index(path)

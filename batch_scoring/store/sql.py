@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 Literal = str | float | int | bool | datetime | None
+"""What a cell of the record may hold."""
 
 
 def ident(name: str) -> str:
@@ -30,23 +30,13 @@ def glob_text(path: Path) -> str:
     return text("".join(f"[{char}]" if char in "*?[" else char for char in str(path)))[1:-1]
 
 
-def literal(value: Literal) -> str:
-    """A value as a literal; moments become TIMESTAMPTZ, numbers that are not finite become NULL."""
-    match value:
-        case None:
-            return "NULL"
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case float():
-            return f"{value!r}::DOUBLE" if math.isfinite(value) else "NULL"
-        case datetime():
-            return f"TIMESTAMPTZ '{value.astimezone(UTC).isoformat()}'"
-        case str():
-            return text(value)
+def literal(value: int | datetime) -> str:
+    """A value as a literal; moments become TIMESTAMPTZ."""
+    if isinstance(value, datetime):
+        return f"TIMESTAMPTZ '{value.astimezone(UTC).isoformat()}'"
+    return str(value)
 
 
-def rows(values: Iterable[Iterable[Literal]]) -> str:
-    """Rows for ``VALUES``: ``(1, 'a'), (2, NULL)``."""
+def rows(values: Iterable[Iterable[int | datetime]]) -> str:
+    """Rows for ``VALUES``: ``(1, 2), (3, TIMESTAMPTZ '…')``."""
     return ",\n".join(f"({', '.join(literal(value) for value in row)})" for row in values)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from support.drafts import DAY_ONE, FAILED, LEG, legs
+from support.drafts import DAY_ONE, FAILED, LEG, legs, staged_version
 from support.stores import FLIGHTS, build, build_and_publish, new_store, put_live, roll_back
 
-from batch_scoring.declare import Entity, Key
-from batch_scoring.domain import VersionId
-from batch_scoring.store import Store, version_folder
+from batch_scoring.data_checks import DataReport, Finding
+from batch_scoring.declare import Entity, Key, TableName
+from batch_scoring.domain import FeatureSkew, Skew, VersionId
+from batch_scoring.store import Store, build_version, version_folder, write_catalog
+from batch_scoring.store.layout import read_current
 
 VIEWS = ("", "_explanations", "_features", "_all_versions")
 
@@ -207,3 +210,38 @@ def test_a_damaged_live_version_of_another_table_says_so_instead_of_being_empty(
         with pytest.raises(duckdb.Error, match="table customers: version 1 is damaged"):
             rows(store, f"SELECT * FROM customers{view}")
     assert rows(store, "SELECT kept FROM meta.versions WHERE table_name = 'customers'") == [(False,)]
+
+
+def test_a_table_of_which_no_manifest_can_be_read_says_so(store: Store) -> None:
+    build(store, 0, "customers")
+    (version_folder(store.root, TableName("customers"), VersionId(1)) / "manifest.json").unlink()
+    for day in range(2):
+        build_and_publish(store, day)
+        with pytest.raises(duckdb.Error, match="table customers: every kept version is damaged"):
+            rows(store, "SELECT * FROM customers")
+
+
+def test_what_is_no_version_is_passed_over(store: Store) -> None:
+    versions = store.root / "tables" / "customers" / "versions"
+    versions.mkdir(parents=True)
+    build_and_publish(store, 0)
+    (versions / "000001").symlink_to("nowhere")
+    build_and_publish(store, 1)
+    assert rows(store, "SELECT DISTINCT table_name FROM meta.versions") == [("flight_delays",)]
+
+
+def test_a_folder_that_cannot_take_a_catalog_is_an_error(store: Store) -> None:
+    with pytest.raises(duckdb.Error, match="nowhere"):
+        write_catalog(store.root / "nowhere" / "predictions.duckdb", store.root, read_current(store.root))
+
+
+def test_the_record_shows_served_features_beside_training_and_what_the_data_checks_saw(store: Store, tmp_path: Path) -> None:
+    staged = staged_version(tmp_path / "staged")
+    seen = FeatureSkew(feature="delay_7d", serve_as=None, differing=0, psi=0.1, served_nulls=0.0, trained_nulls=None)
+    found = Finding(source="legs", check="volume", severity="warn", passed=False, must="1,000 rows", found="20")
+    report = DataReport(delivery="d1", checked_at=DAY_ONE, accepted=True, findings=(found,))
+    draft = replace(staged.draft, skew=Skew(compared=20, features=(seen,)), data=(report,))
+    build_version(store, replace(staged, draft=draft))
+    put_live(store, 1)
+    assert rows(store, "SELECT version, source, delivery, passed FROM meta.data_checks") == [(1, "legs", "d1", False)]
+    assert rows(store, "SELECT version, feature, psi, compared FROM meta.skew") == [(1, "delay_7d", 0.1, 20)]

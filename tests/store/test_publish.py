@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from batch_scoring.domain import Served
 from batch_scoring.errors import GateFailed, StoreConflict, StoreCorrupt, StoreUnavailable, UnknownTable, UnknownVersion
 from batch_scoring.gates import GateResult
 from batch_scoring.store import Files, Reader, Store, create_store, history, release_folder, verify, version_folder, versions
+from batch_scoring.store.layout import numbers_in, table_names
 
 
 def live(store: Store, table: str = FLIGHTS) -> int | None:
@@ -250,3 +252,93 @@ def test_a_release_never_changes_after_it_was_made(store: Store) -> None:
     build_and_publish(store, 1)
     roll_back(store)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+class Hurried(Files):
+    """A file system on which somebody else makes the store just before the lock is taken."""
+
+    def ensure_folder(self, path: Path) -> None:
+        super().ensure_folder(path)
+        if path.name == "tables":
+            create_store(Store(path.parent), who="another", when=DAY_ONE)
+
+
+def test_of_two_that_create_a_store_the_second_takes_what_is_there(tmp_path: Path) -> None:
+    assert create_store(Store(tmp_path / "store", Hurried()), who="tester", when=DAY_ONE).who == "another"
+
+
+def test_a_link_that_a_killed_flip_left_behind_is_in_nobodys_way(store: Store) -> None:
+    (store.root / "current.next").symlink_to("releases/000009")
+    build_and_publish(store, 0)
+    assert verify(store) == ()
+
+
+def test_a_release_that_was_never_pointed_at_keeps_its_number(store: Store) -> None:
+    build_and_publish(store, 0)
+    shutil.copytree(release_folder(store.root, 2), release_folder(store.root, 3))  # type: ignore[arg-type]
+    assert build_and_publish(store, 1).id == 4
+
+
+def test_a_release_under_a_number_that_is_not_its_own_is_refused(store: Store) -> None:
+    build_and_publish(store, 0)
+    path = release_folder(store.root, 2) / "release.json"  # type: ignore[arg-type]
+    path.chmod(0o644)
+    path.write_text(path.read_text().replace('"id": 2', '"id": 7'))
+    with pytest.raises(StoreCorrupt, match=r"expected id 2 in .*, found 7"):
+        Reader(store.root).snapshot()
+
+
+class Stubborn(Files):
+    """A file system that can neither finish a release nor remove what there is of it."""
+
+    refuses = False
+
+    def rename(self, source: Path, target: Path) -> None:
+        if self.refuses:
+            raise OSError(errno.EIO, "no", str(source))
+        super().rename(source, target)
+
+    def remove_tree(self, path: Path) -> None:
+        if self.refuses and path.exists():
+            raise OSError(errno.EIO, "no", str(path))
+        super().remove_tree(path)
+
+
+def test_what_could_not_be_cleared_away_is_cleared_by_the_next_publish(tmp_path: Path) -> None:
+    files = Stubborn()
+    store = new_store(tmp_path, files)
+    build(store, 0)
+    files.refuses = True
+    with pytest.raises(StoreUnavailable):
+        put_live(store, 1)
+    files.refuses = False
+    assert put_live(store, 1).id == 2
+    assert verify(store) == ()
+
+
+class Forgetting(Files):
+    """A file system that cannot say whether a flip is durable."""
+
+    refuses = False
+
+    def replace(self, source: Path, target: Path) -> None:
+        super().replace(source, target)
+        if self.refuses and target.name == "current":
+            raise OSError(errno.EIO, "no answer", str(target))
+
+
+def test_a_flip_that_happened_is_not_undone(tmp_path: Path) -> None:
+    files = Forgetting()
+    store = new_store(tmp_path, files)
+    build(store, 0)
+    files.refuses = True
+    with pytest.raises(StoreUnavailable):
+        put_live(store, 1)
+    files.refuses = False
+    assert live(store) == 1
+    assert verify(store) == ()
+
+
+def test_a_folder_without_releases_or_tables_has_none(tmp_path: Path) -> None:
+    assert numbers_in(tmp_path / "nothing") == ()
+    assert table_names(tmp_path) == ()

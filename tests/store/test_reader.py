@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.stores import FLIGHTS, build, build_and_publish, put_live, roll_back
@@ -18,6 +19,9 @@ from support.stores import FLIGHTS, build, build_and_publish, put_live, roll_bac
 from batch_scoring.domain import Served, VersionId
 from batch_scoring.errors import StoreCorrupt, StoreUnavailable, UnknownTable, UnknownVersion
 from batch_scoring.store import Reader, Snapshot, Store, prune, repair, verify, version_folder
+from batch_scoring.store import reader as reader_module
+from batch_scoring.store.files import take_flock
+from batch_scoring.store.index import open_index
 
 
 def version_in(answer: bytes | None) -> int:
@@ -266,3 +270,87 @@ def test_a_snapshot_is_a_value_with_a_short_name_in_logs(store: Store) -> None:
     snapshot = Reader(store.root).snapshot()
     assert isinstance(snapshot, Snapshot)
     assert "OpenVersion" not in repr(snapshot)
+
+
+def test_a_reader_says_so_when_the_store_is_taken_away(store: Store, tmp_path: Path) -> None:
+    build_and_publish(store, 0)
+    reader = Reader(store.root)
+    reader.snapshot()
+    store.root.rename(tmp_path / "away")
+    with pytest.raises(StoreUnavailable, match="expected a store, found none"):
+        reader.snapshot()
+
+
+def test_a_version_that_is_being_removed_or_is_gone_gives_no_lease(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_and_publish(store, 0)
+    folder = version_folder(store.root, FLIGHTS, VersionId(1))
+    handle = take_flock(folder, exclusive=True)
+    assert handle is not None
+    monkeypatch.setattr(reader_module, "_PATIENCE", 0.01)
+    with pytest.raises(UnknownVersion, match="found one that is being removed"):
+        reader_module._take_lease(folder)
+    os.close(handle)
+    os.close(reader_module._take_lease(folder))
+    with pytest.raises(UnknownVersion):
+        reader_module._take_lease(folder.with_name("000009"))
+
+
+def test_an_index_that_another_thread_is_closing_is_opened_a_moment_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lmdb
+
+    build_and_publish(store, 0)
+    path = version_folder(store.root, FLIGHTS, VersionId(1)) / "lookup.mdb"
+    held = open_index(path)
+    monkeypatch.setattr(reader_module, "_PATIENCE", 0.01)
+    with pytest.raises(lmdb.Error, match="already open"):
+        reader_module._open(path)
+    monkeypatch.setattr(reader_module, "_PATIENCE", 20.0)
+    threading.Timer(0.1, held.close).start()
+    reader_module._open(path).close()
+
+
+def test_a_version_that_is_exchanged_while_it_is_opened_is_opened_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_and_publish(store, 0)
+    folder = version_folder(store.root, FLIGHTS, VersionId(1))
+    left = ["after", "before"]
+
+    class Disturbed(reader_module.OpenVersion):
+        """An erasure comes before it reads the first time, and after it the second time."""
+
+        __slots__ = ()
+
+        def __init__(self, *where: Any) -> None:
+            moment = left.pop() if left else ""
+            if moment == "before":
+                rewrite()
+                raise StoreCorrupt("version 1", expected="one folder", found="two", fix="Try again.")
+            super().__init__(*where)
+            if moment == "after":
+                rewrite()
+
+    def rewrite() -> None:
+        shutil.copytree(folder, folder.with_name("building-000001"))
+        store.files.exchange(folder, folder.with_name("building-000001"))
+        shutil.rmtree(folder.with_name("building-000001"))
+
+    monkeypatch.setattr(reader_module, "OpenVersion", Disturbed)
+    opened = reader_module.open_version(store.root, FLIGHTS, VersionId(1))
+    assert left == []
+    assert opened.identity == (folder.stat().st_dev, folder.stat().st_ino)
+
+
+def test_a_release_that_is_superseded_and_pruned_while_it_is_opened_is_passed_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_and_publish(store, 0)
+    build(store, 1)
+    really_open = reader_module.open_release
+
+    def late(root: Path, target: str) -> Snapshot:
+        if target == "releases/000002":
+            put_live(store, 2)
+            shutil.rmtree(version_folder(root, FLIGHTS, VersionId(1)))
+        return really_open(root, target)
+
+    monkeypatch.setattr(reader_module, "open_release", late)
+    assert Reader(store.root).snapshot().served(FLIGHTS).live == 2

@@ -152,14 +152,15 @@ def test_rollback_works_when_a_parquet_file_of_the_right_size_is_nonsense(store:
         assert con.sql("SELECT DISTINCT version FROM flight_delays_all_versions").fetchall() == [(2,)]
 
 
-def test_rollback_passes_over_a_damaged_predecessor(store: Store) -> None:
+@pytest.mark.parametrize("name", ["lookup.mdb", "manifest.json"])
+def test_rollback_passes_over_a_damaged_predecessor(store: Store, name: str) -> None:
     for day in range(3):
         build_and_publish(store, day)
-    (version_folder(store.root, FLIGHTS, 2) / "lookup.mdb").unlink()
-    with pytest.raises(StoreCorrupt, match=r"lookup\.mdb"):
+    (version_folder(store.root, FLIGHTS, 2) / name).unlink()
+    with pytest.raises(StoreCorrupt, match=name):
         roll_back(store, to=2)
     assert roll_back(store).tables[FLIGHTS].live == 1
-    assert {finding.path for finding in verify(store)} == {"tables/flight_delays/versions/000002/lookup.mdb"}
+    assert f"tables/flight_delays/versions/000002/{name}" in str(verify(store))
 
 
 def test_the_same_run_made_again_does_not_bring_back_what_was_rolled_back(store: Store) -> None:
