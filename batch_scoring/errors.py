@@ -11,6 +11,7 @@
     ├── BadKey                     wrong number, name or type of key parts
     ├── DataRejected               a delivery failed its checks; the last good one stays
     ├── GateFailed                 a version was built, judged and refused
+    ├── TrackingUnavailable        MLflow is down, slow, or refuses
     └── StoreError
         ├── StoreConflict          expected release 41, found 42
         ├── StoreLocked            another process is publishing
@@ -105,6 +106,10 @@ class DataRejected(ForetableError):
 
 class GateFailed(ForetableError):
     """A version failed one or more gates; live is untouched and the failed version is kept with its report."""
+
+
+class TrackingUnavailable(ForetableError):
+    """The experiment tracker does not answer. Nothing that is published depends on it."""
 
 
 class StoreError(ForetableError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -33,6 +33,7 @@ class Settings(BaseSettings):
         memory_limit: DuckDB's memory limit for features and builds, e.g. ``"2GB"``.
         host, port, workers: of ``foretable serve``.
         who: recorded as the actor of publishes and rollbacks; empty takes the login name.
+        tracking: whether a process of its own brings MLflow up to date after every publish and rollback.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8321
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     who: str = ""
+    tracking: Literal["off", "mlflow"] = "off"
 
     @classmethod
     def settings_customise_sources(

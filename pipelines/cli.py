@@ -19,6 +19,7 @@ from pipelines.materialize_command import materialize
 from pipelines.movers_command import movers
 from pipelines.prune_command import prune
 from pipelines.study_commands import decay, importance
+from pipelines.track_command import track
 from pipelines.trainingset_command import app as trainingset
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ def publish(
     from batch_scoring.domain import VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import publish as publish_version
+    from pipelines.tracking.catch_up import follow
 
     settings = _settings()
     release = publish_version(
@@ -210,6 +212,7 @@ def publish(
         why=reason,
         force=force,
     )
+    follow(settings)
     _show_release(release, table, json)
 
 
@@ -226,6 +229,7 @@ def rollback(
     from batch_scoring.domain import VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import rollback as roll_back
+    from pipelines.tracking.catch_up import follow
 
     settings = _settings()
     release = roll_back(
@@ -236,6 +240,7 @@ def rollback(
         when=_now(),
         why=reason,
     )
+    follow(settings)
     _show_release(release, table, json)
 
 
@@ -425,6 +430,7 @@ def demo(
 
 app.command()(materialize)
 app.command()(prune)
+app.command()(track)
 app.command()(movers)
 app.command()(decay)
 app.command()(importance)

@@ -251,6 +251,7 @@ def publish_version(run: Run, manifest: Manifest, *, when: datetime) -> Release:
         StoreConflict: not newer than live, or rolled back before.
     """
     from batch_scoring.store import Store, prune, publish
+    from pipelines.tracking.catch_up import follow
 
     store, table = Store(root=run.settings.store), run.table.name
     try:
@@ -258,6 +259,7 @@ def publish_version(run: Run, manifest: Manifest, *, when: datetime) -> Release:
         return publish(store, table, manifest.version, who=run.settings.actor(), when=when, why=run.reason, scheduled=True)
     finally:  # refused versions take space too
         prune(store, table, run.table.retention)
+        follow(run.settings)
 
 
 def version_of(run: Run) -> Manifest:

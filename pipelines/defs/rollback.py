@@ -24,11 +24,13 @@ def rollback_job(product: Product) -> dg.JobDefinition:
     def roll_back(context: dg.OpExecutionContext, config: RollbackRequest, workspace: Workspace) -> None:
         from batch_scoring.domain import VersionId
         from batch_scoring.store import Store, rollback
+        from pipelines.tracking.catch_up import follow
 
         settings = workspace.settings()
         target = None if config.to is None else VersionId(config.to)
         store = Store(root=settings.store)
         release = rollback(store, name, to=target, who=settings.actor(), when=workspace.now(), why=config.reason)
+        follow(settings)
         context.log.info(f"Release {release.id}: '{name}' serves version {release.tables[name].live}.")
 
     @dg.job(name=f"{name}_rollback", description=f"Roll {name} back to an earlier version; it holds until somebody lifts it.")
