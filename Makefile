@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dagster test explore bench-features bench-shap faults bench-swap bench-training coverage lint format clean
+.PHONY: help setup demo serve dagster test explore bench-features bench-shap bench-gates faults bench-swap bench-training coverage lint format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -41,6 +41,9 @@ bench-features: $(READY) ## Measure as-of joins against Feast's own store and ba
 
 bench-shap: $(READY) ## Measure exact contributions beside XGBoost's own
 	@$(BIN)/python benchmarks/shap.py
+
+bench-gates: $(READY) ## Plant faults into real flights, and count false alarms over sixty honest days
+	@$(BIN)/python benchmarks/gates.py
 
 faults: $(READY) ## Hurt a store in every way there is and count what is lost: the long form
 	@$(BIN)/python benchmarks/faults.py
