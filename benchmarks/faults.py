@@ -234,7 +234,7 @@ def killed_at_random(kills: int, seed: str) -> Tally:
                 store = stage.copy()
                 ledger.unlink(missing_ok=True)
                 said = stage.said
-            ended = kill(root=str(store.root), ledger=str(ledger), live_for=chance.uniform(0.005, 0.15), seed=f"{seed}/{n}")
+            ended = kill(root=str(store.root), ledger=str(ledger), live_for=chance.uniform(0.005, 0.12), seed=f"{seed}/{n}")
             with tally.judging(f"kill {n} of {seed}"):
                 assert ended == "killed"
             tally.check(store.root, read_ledger(ledger, BEFORE), said, f"kill {n} of {seed}")
@@ -438,7 +438,7 @@ def pieces(options: Options) -> Iterator[Callable[[], Tally]]:
         yield partial(state_machine, runs - runs * 97 // 100, 30, f"{seed}/long machine/{n}")
     for n in range(4):
         yield partial(killed_at_random, options.kills // 4, f"{seed}/kills/{n}")
-    for n in range(4):
+    for n in range(2):
         yield from (partial(power_cuts, day, f"{seed}/power/{n}", every=options.every) for day in ("a day", "an erasure"))
     for verb in reversed(VERBS):
         for code in CODES:

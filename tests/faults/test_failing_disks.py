@@ -63,7 +63,7 @@ def done_and_whole(store: Store, verb: str) -> None:
 def test_any_single_failure_loses_nothing_and_the_next_attempt_succeeds(copy: Copy, verb: str, late: bool) -> None:
     steps = steps_of(copy, VERBS[verb])
     assert len(steps) >= 15
-    for nth in some(len(steps), every=17 if verb == "erase" else 3, first=late):
+    for nth in some(len(steps), every=25 if verb == "erase" else 3, first=late):
         files = Failing(nth, CODES[nth % len(CODES)], late=late)
         store = copy(f"{nth}", files, small=verb == "erase")
         ledger = list(BEFORE)

@@ -395,5 +395,5 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.require_one_version(snapshot) == live
 
 
-StoreMachine.TestCase.settings = settings(max_examples=12 * ROUNDS, stateful_step_count=10, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=8 * ROUNDS, stateful_step_count=10, deadline=None)
 TestStoreAgainstItsModel = StoreMachine.TestCase
