@@ -9,7 +9,7 @@ Everything else in foretable handles margins, scores and contributions without a
 =========== =================== ============================================ ======================= ==================
 task        forecast            score                                        margin                  loss of record
 =========== =================== ============================================ ======================= ==================
-Binary      logistic(margin)    the probability of yes                       log-odds                log-loss
+Binary      logistic(margin)    the probability of yes, perhaps calibrated   log-odds                log-loss
 Classes     softmax(margins)    the probability of the likeliest class       ln p − mean of all ln p log-loss
 Number      margin              the number                                   the number              RMSE or pinball
 =========== =================== ============================================ ======================= ==================
@@ -240,7 +240,7 @@ def prediction_columns(task: Task) -> tuple[Column, ...]:
                 Column(name="decision", type="VARCHAR", role="decision", description="what the score says at the threshold"),
                 Column(name="threshold", type="DOUBLE", role="decision", description="scores at or above it decide for yes"),
                 rank,
-                _margin("the score in log-odds; base value and contributions add up to it"),
+                _margin("the model's log-odds, before any calibration; base value and contributions add up to it"),
                 reasons,
             )
         case Classes(names=names):
