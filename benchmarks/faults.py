@@ -473,8 +473,8 @@ def flips(count: int) -> dict[str, object]:
     """The figures of ``benchmarks/swap.py`` at reduced sizes."""
     command = [sys.executable, str(Path(__file__).with_name("swap.py")), "--rows", "10000", "1000000", "--flips", str(count)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    told: dict[str, object] = json.loads(done.stdout.splitlines()[-1])["summary"]
-    return told
+    told = json.loads(done.stdout.splitlines()[-1])
+    return {**told["summary"], "mixed": told["load"]["mixed"], "failed": told["load"]["failed"]}
 
 
 def main() -> None:
@@ -504,8 +504,8 @@ def main() -> None:
     summary = {
         "injected": total.injected,
         "lost": total.lost,
-        "mixed": total.mixed + int(str(swap.get("mixed") or 0)),
-        "unrecovered": total.unrecovered,
+        "mixed": total.mixed + int(str(swap.get("mixed", 0))),
+        "unrecovered": total.unrecovered + int(str(swap.get("failed", 0))),
         "flip_p99_ms": swap.get("flip_p99_ms"),
         "flip_ms_by_rows": swap.get("flip_ms_by_rows"),
     }
