@@ -144,11 +144,8 @@ def joined(entities: Entities, views: tuple[tuple[View, Rows], ...]) -> str:
             for index, (_, name) in enumerate(view.features)
         ]
         on = [f"e.{quoted(mine)} = {alias}.k{index}" for index, (_, mine) in enumerate(view.keys)]
-        kind = "LEFT JOIN"
-        if not rows.single:
-            kind, on = "ASOF LEFT JOIN", [*on, f"e.{entities.moment} >= {alias}.seen"]
-        elif not on:
-            on = ["true"]
+        kind = "LEFT JOIN" if rows.single else "ASOF LEFT JOIN"
+        on.append(f"e.{entities.moment} >= {alias}.seen")  # where there is one moment only, this leaves out rows without
         joins.append(f"{kind} ({rows.sql}) {alias} ON {' AND '.join(on)}")
     return f"SELECT {', '.join(selected)} FROM entities e {' '.join(joins)} ORDER BY e.{ROW}"
 

@@ -185,7 +185,7 @@ def test_every_cell_is_what_the_definition_says(shop: Shop, facts: list[Fact], r
 def test_a_population_of_one_moment_sees_what_the_definition_says(shop: Shop, facts: list[Fact], rows: list, moment, opted_out):
     """One moment takes a way of its own: the newest row of each key, joined by key."""
     shop.deliver(facts)
-    rows = [(one, other, moment) for one, other, _ in rows]
+    rows = [(one, other, when and moment) for one, other, when in rows]
     config = shop.ours.config.offline_store
     config.created_timestamp_cutoff = not opted_out
     try:
