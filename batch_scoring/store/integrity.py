@@ -91,8 +91,11 @@ def verify(store: Store, progress: Progress | None = None) -> tuple[Finding, ...
 
 def count_files(store: Store) -> int:
     """About how many files :func:`verify` is going to check."""
-    folders = (*store.root.glob(f"{RELEASES}/[0-9]*"), *store.root.glob(f"{TABLES}/*/{VERSIONS}/[0-9]*"))
-    return sum(len(os.listdir(folder)) - 1 for folder in folders)  # noqa: PTH208 -- all but the checksums themselves
+    total = 0
+    for folder in (*store.root.glob(f"{RELEASES}/[0-9]*"), *store.root.glob(f"{TABLES}/*/{VERSIONS}/[0-9]*")):
+        with suppress(FileNotFoundError, NotADirectoryError):  # pruned meanwhile, or a stranger
+            total += len(os.listdir(folder)) - 1  # noqa: PTH208 -- all but the checksums themselves
+    return total
 
 
 def _check_pointer(root: Path) -> Iterator[Finding]:

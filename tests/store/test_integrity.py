@@ -121,6 +121,8 @@ def test_verify_names_every_file_that_it_checks_and_how_many_there_are(store: St
     assert said[:2] == ["releases/000001/release.json", "releases/000001/predictions.duckdb"]
     assert said[-1] == "tables/flight_delays/versions/000001/explanations.mdb"
     assert len(said) == len(set(said)) == count_files(store) == 11
+    (store.root / "releases" / "0").touch()
+    assert count_files(store) == 11
 
 
 @pytest.mark.parametrize("at", ["manifest.json", "model.ubj", "explanations.mdb"])
