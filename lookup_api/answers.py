@@ -222,7 +222,7 @@ class NumberPrediction(Answer, frozen=True, kw_only=True):
 
 
 class Explanation(Answer, frozen=True, kw_only=True):
-    """Why a score is what it is: `base_value` and all contributions add up to `margin`, the score in the table's `unit` before calibration."""
+    """Why a score is what it is: `base_value` and all contributions add up to `margin`, the uncalibrated score in its `unit`."""
 
     table: str
     key: dict[str, str | int]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batch_scoring.errors import BadKey, ForetableError, UnknownKey
+from pipelines.card_command import card
 from pipelines.deliveries_command import deliveries
 from pipelines.materialize_command import materialize
 from pipelines.movers_command import movers
@@ -53,9 +54,6 @@ def _said(reason: str) -> str:
 
 
 Reason = Annotated[str, typer.Option("--reason", callback=_said, help="Why; recorded with who and when.")]
-Expected = Annotated[
-    int | None, typer.Option("--expected", metavar="RELEASE", help="Refuse if another release is current; see 'versions --json'.")
-]
 AsOf = Annotated[str, typer.Option("--as-of", metavar="DATE", help="Local day of the table's schedule, YYYY-MM-DD.")]
 
 
@@ -197,11 +195,10 @@ def publish(
     version: Annotated[int, typer.Argument(metavar="VERSION", help="A kept version that passed its gates.")],
     reason: Reason,
     force: Annotated[bool, typer.Option("--force", help="Also a version that was rolled back.")] = False,
-    expected: Expected = None,
     json: Json = False,
 ) -> None:
     """Make a kept version live."""
-    from batch_scoring.domain import ReleaseId, VersionId
+    from batch_scoring.domain import VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import publish as publish_version
     from pipelines.tracking.catch_up import follow
@@ -215,7 +212,6 @@ def publish(
         when=_now(),
         why=reason,
         force=force,
-        expected=None if expected is None else ReleaseId(expected),
     )
     follow(settings)
     _show_release(release, table, json)
@@ -228,11 +224,10 @@ def rollback(
     to: Annotated[
         int | None, typer.Option("--to", metavar="VERSION", help="Any kept version; default the last good one.")
     ] = None,
-    expected: Expected = None,
     json: Json = False,
 ) -> None:
     """Go back to an earlier version, and stay there: scheduled runs will not publish the one rolled back again."""
-    from batch_scoring.domain import ReleaseId, VersionId
+    from batch_scoring.domain import VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import rollback as roll_back
     from pipelines.tracking.catch_up import follow
@@ -245,7 +240,6 @@ def rollback(
         who=settings.actor(),
         when=_now(),
         why=reason,
-        expected=None if expected is None else ReleaseId(expected),
     )
     follow(settings)
     _show_release(release, table, json)
@@ -438,6 +432,7 @@ def demo(
 app.command()(materialize)
 app.command()(prune)
 app.command()(track)
+app.command()(card)
 app.command()(movers)
 app.command()(decay)
 app.command()(importance)

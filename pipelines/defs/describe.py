@@ -13,6 +13,7 @@ from batch_scoring.domain import EXPLANATIONS, FEATURES, Column, Manifest, Relea
 from batch_scoring.errors import DataRejected
 from batch_scoring.gates import GateResult
 from batch_scoring.tasks import metric, unit
+from explain.card import model_card, to_markdown
 from pipelines.run import Examples, Run, Search
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def version(manifest: Manifest) -> Metadata:
     return {
         "version": manifest.version,
         "dagster/row_count": manifest.draft.rows,
+        "model card": dg.MetadataValue.md(to_markdown(model_card(manifest))),
         "gates": markdown(["gate", "verdict", "observed", "limit", "message"], rows),
         **({} if manifest.draft.skew is None else skew(manifest.draft.skew)),
         **({"note": manifest.draft.training.note} if manifest.draft.training.note else {}),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from batch_scoring.domain import MANIFEST, MODEL, Manifest, VersionId
 from batch_scoring.errors import TrackingUnavailable
 from batch_scoring.store.layout import version_folder
+from explain.card import model_card, to_markdown
 from pipelines.tracking.facts import KEY, RunFacts, key_of, run_facts
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def _send(client: Any, experiment: str, manifest: Manifest, folder: Path) -> Non
         params=[Param(name, value) for name, value in facts.params.items()],
         tags=[RunTag(name, value) for name, value in facts.tags.items()],
     )
+    client.log_text(run_id, to_markdown(model_card(manifest)), "card.md")
     client.log_artifact(run_id, str(folder / MANIFEST))
     client.log_artifact(run_id, str(folder / MODEL), "model")
     number = _register(client, manifest, run)
