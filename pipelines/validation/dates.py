@@ -70,7 +70,9 @@ def _distance_evidence(counts: tuple[tuple[date, int], ...]) -> float:
     sure = [day for day, _ in counts if day.day > 12]
     unsure = [(day, rows) for day, rows in counts if day.day <= 12]
     total = sum(rows for _, rows in unsure)
-    if len(sure) < 2 or total < _ENOUGH or sum(rows for day, rows in counts if day.day > 12) < _ENOUGH:
+    known = sum(rows for day, rows in counts if day.day > 12)
+    # Of days on end three in five are after the 12th; of dates that favour the first of the month hardly any.
+    if len(sure) < 2 or total < _ENOUGH or known < max(_ENOUGH, total / 4):
         return 0.0
     as_is = sum(rows * _nearest(sure, day) for day, rows in unsure) / total
     swapped = sum(rows * _nearest(sure, day.replace(month=day.day, day=day.month)) for day, rows in unsure) / total

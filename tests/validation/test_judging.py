@@ -190,6 +190,14 @@ def test_a_file_without_any_day_after_the_12th_is_suspicious_unless_it_never_has
     assert not only_early_days(dates([date(2024, month, 1) for month in range(1, 13)]))
 
 
+def test_dates_that_favour_the_first_of_the_month_are_not_taken_for_swapped():
+    firsts = [date(2024, month, 1) for month in range(1, 13)] * 30
+    assert (
+        swapped_evidence(dates(sorted([*firsts, date(2024, 1, 15), date(2024, 1, 16)]), rows=20))
+        <= DEFAULTS["swapped_dates"].limit
+    )
+
+
 def test_future_and_ancient_days_are_counted_by_rows():
     found = dates(
         [date(1890, 1, 1), date(1970, 1, 1), *[date(2024, 5, day) for day in range(1, 29)], date(2024, 6, 2), date(2024, 6, 3)]
