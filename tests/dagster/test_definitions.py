@@ -12,6 +12,7 @@ import pytest
 from support.workspace import Workspace, clean_environment, open_workspace
 
 from batch_scoring import Schedule
+from batch_scoring.gates import default_gates, gate_names
 from batch_scoring.store import Reader
 from pipelines.defs import build_definitions
 from pipelines.defs.table import partitions_of
@@ -78,17 +79,20 @@ def test_a_table_is_one_chain_of_assets_in_its_own_group(definitions: dg.Definit
 
 def test_every_gate_is_a_blocking_check_between_the_version_and_its_publish(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
-    checks = {key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(["orders", "version"])}
-    assert checks == {
+    keys = [key for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(["orders", "version"])]
+    checks = {key.name for key in keys}
+    assert checks == set(gate_names(default_gates()))
+    assert checks >= {
         "row_count",
         "unique_keys",
         "valid_scores",
         "contributions_sum",
+        "served_as_trained",
         "beats_baseline",
         "not_worse_than_live",
         "score_shift",
     }
-    assert all(graph.get(key).blocking for key in graph.asset_check_keys)
+    assert all(graph.get(key).blocking for key in keys)
 
 
 def test_a_run_in_dagster_publishes_a_version(first_run: dg.ExecuteInProcessResult, workspace: Workspace) -> None:
