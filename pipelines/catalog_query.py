@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LISTING = """
 SELECT schema_name || '.' || view_name AS "view", coalesce(comment, '') AS "holds"
-FROM duckdb_views() WHERE NOT internal
+FROM duckdb_views() WHERE NOT internal AND schema_name <> 'served_files' -- read by the others, described there
 UNION ALL
 SELECT schema_name || '.' || table_name, coalesce(comment, '') FROM duckdb_tables() WHERE NOT internal
 ORDER BY ALL
