@@ -54,6 +54,9 @@ def _said(reason: str) -> str:
 
 
 Reason = Annotated[str, typer.Option("--reason", callback=_said, help="Why; recorded with who and when.")]
+Expected = Annotated[
+    int | None, typer.Option("--expected", metavar="RELEASE", help="Refuse if another release is current; see 'versions --json'.")
+]
 AsOf = Annotated[str, typer.Option("--as-of", metavar="DATE", help="Local day of the table's schedule, YYYY-MM-DD.")]
 
 
@@ -195,10 +198,11 @@ def publish(
     version: Annotated[int, typer.Argument(metavar="VERSION", help="A kept version that passed its gates.")],
     reason: Reason,
     force: Annotated[bool, typer.Option("--force", help="Also a version that was rolled back.")] = False,
+    expected: Expected = None,
     json: Json = False,
 ) -> None:
     """Make a kept version live."""
-    from batch_scoring.domain import VersionId
+    from batch_scoring.domain import ReleaseId, VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import publish as publish_version
     from pipelines.tracking.catch_up import follow
@@ -212,6 +216,7 @@ def publish(
         when=_now(),
         why=reason,
         force=force,
+        expected=None if expected is None else ReleaseId(expected),
     )
     follow(settings)
     _show_release(release, table, json)
@@ -224,10 +229,11 @@ def rollback(
     to: Annotated[
         int | None, typer.Option("--to", metavar="VERSION", help="Any kept version; default the last good one.")
     ] = None,
+    expected: Expected = None,
     json: Json = False,
 ) -> None:
     """Go back to an earlier version, and stay there: scheduled runs will not publish the one rolled back again."""
-    from batch_scoring.domain import VersionId
+    from batch_scoring.domain import ReleaseId, VersionId
     from batch_scoring.store import Store
     from batch_scoring.store import rollback as roll_back
     from pipelines.tracking.catch_up import follow
@@ -240,6 +246,7 @@ def rollback(
         who=settings.actor(),
         when=_now(),
         why=reason,
+        expected=None if expected is None else ReleaseId(expected),
     )
     follow(settings)
     _show_release(release, table, json)
@@ -431,9 +438,9 @@ def demo(
 
 app.command()(materialize)
 app.command()(prune)
+app.command()(movers)
 app.command()(track)
 app.command()(card)
-app.command()(movers)
 app.command()(decay)
 app.command()(importance)
 app.command()(deliveries)
