@@ -10,7 +10,7 @@ from batch_scoring.domain import Training
 from batch_scoring.gates import FairGroups, Group, Segment
 from batch_scoring.measured import Paired
 from pipelines.training.contender import BASELINE, CONTENDER, LIVE
-from pipelines.training.intervals import Resamples, cluster_rows, paired, paired_within, resample, within
+from pipelines.training.intervals import Resamples, cluster_entities, cluster_rows, paired, paired_within, resample, within
 from pipelines.training.measures import misranked
 from pipelines.training.metrics import row_losses
 from pipelines.training.thresholds import decided
@@ -63,12 +63,13 @@ def compare(table: PredictionTable, training: Training, rows: pl.DataFrame) -> C
 def _segments(table: PredictionTable, rows: pl.DataFrame, losses: dict[str, Floats], draws: Resamples) -> tuple[Segment, ...]:
     found = []
     binary = isinstance(table.task, Binary)
-    labels, forecasts = rows["label"].to_numpy(), rows[CONTENDER].to_numpy()
+    labels, forecasts, days = (rows[name].to_numpy() for name in ("label", CONTENDER, "event_timestamp"))
+    entities = resample(cluster_entities(rows, table.entity.key_names), seed=table.model.seed)
     for column in table.segments:
         if column not in rows.columns:
             continue
         for value, chosen in _values(rows[column]):
-            turned = misranked(labels[chosen], forecasts[chosen], within(draws, chosen)) if binary else None
+            turned = misranked(labels[chosen], forecasts[chosen], days[chosen], within(entities, chosen)) if binary else None
             for against in (LIVE, CONSTANT):
                 if against not in losses:
                     continue

@@ -125,8 +125,8 @@ class SegmentsHold(Tunable):
 
     Segments are the values of the table's ``segments`` columns; null is one. Those with fewer than ``min_rows`` rows on
     the hold-out are not looked at. Observed: the largest excess as a share, at its lower bound of ``confidence``, which
-    is divided among all comparisons (Bonferroni); or, of a segment that is the wrong way round, by how much its AUC is
-    surely below a half.
+    is divided among all comparisons (Bonferroni); or, of a segment that is the wrong way round, by how much its AUC within
+    days is surely below a half.
     """
 
     margin: float = 0.05

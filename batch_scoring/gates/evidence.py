@@ -58,7 +58,7 @@ class Segment:
 
     Attributes:
         against: the other forecast: ``live`` or ``constant``. reference: its mean loss there.
-        excess: the contender's loss less the other's. inverted: a half less its AUC there; None where it has none.
+        excess: the contender's loss less the other's. inverted: a half less its AUC within days; None where it has none.
     """
 
     column: str

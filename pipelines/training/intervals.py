@@ -85,9 +85,17 @@ def cluster_rows(rows: pl.DataFrame, keys: tuple[str, ...]) -> npt.NDArray[np.in
     Args:
         rows: with ``event_timestamp`` and the key columns.
     """
+    return _places(rows, ["event_timestamp"] if rows["event_timestamp"].n_unique() >= _FEW_DAYS else list(keys))
+
+
+def cluster_entities(rows: pl.DataFrame, keys: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """The entity of each row: for what is compared within a moment, where the moment's own luck has no part in it."""
+    return _places(rows, list(keys))
+
+
+def _places(rows: pl.DataFrame, by: list[str]) -> npt.NDArray[np.int64]:
     import polars as pl
 
-    by = ["event_timestamp"] if rows["event_timestamp"].n_unique() >= _FEW_DAYS else list(keys)
     numbers = rows.select(by).unique(maintain_order=True).with_row_index("_place")
     joined = rows.select(by).join(numbers, on=by, how="left", maintain_order="left", nulls_equal=True)
     return joined["_place"].cast(pl.Int64).to_numpy()

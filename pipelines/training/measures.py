@@ -153,11 +153,15 @@ def _slope(labels: npt.NDArray[Any], scores: Floats, resamples: Resamples) -> Me
     return _estimated("calibration_slope", fitted[1], draws, resamples)
 
 
-def misranked(labels: npt.NDArray[Any], scores: Floats, draws: Resamples) -> Paired | None:
-    """A half less the AUC, with its bootstrap error: above 0, scores are the wrong way round. None without both outcomes."""
+def misranked(labels: npt.NDArray[Any], scores: Floats, days: npt.NDArray[Any], draws: Resamples) -> Paired | None:
+    """A half less the AUC within days, with its bootstrap error: above 0, scores are the wrong way round.
+
+    None where no day has both outcomes. What all rows of a day share cannot turn a ranking within it, so ``draws`` are of
+    entities.
+    """
     import numpy as np
 
-    ranked = Ranked.of(labels, scores)
+    ranked = Ranked.of(labels, scores, days)
     value = ranked.auc(np.ones(len(labels)))
     if not np.isfinite(value):
         return None
