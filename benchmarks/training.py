@@ -10,8 +10,8 @@ one-sided 95 % bound above zero.
 
 At two of the dates (all with ``--grid-dates 6``) the exhaustive grid over ends and middles of the same space is fitted on
 every block as well, by the same code on the same threads. ``wall_vs_grid`` is the search's time over the grid's, and
-``cpu_vs_grid`` the same of processor time, which a busy machine does not disturb; the choice is the same within noise when the
-search's loss on the blocks exceeds the best grid cell's by no more than one standard error.
+``cpu_vs_grid`` the same of processor time, which a busy machine disturbs less; the choice is the same within noise when the loss
+of the search's choice on the blocks exceeds that of the grid's, taken by the same rule, by no more than one standard error.
 
 Planted faults and false alarms are those of benchmarks/gates.py. Prints one JSON object; the tables go to standard error.
 """
@@ -43,7 +43,7 @@ from batch_scoring.gates.bounds import lower_bound
 from batch_scoring.settings import load_settings
 from pipelines.training.baseline import naive_forecasts
 from pipelines.training.cells import Cell, Evaluator
-from pipelines.training.choice import best_of, excess
+from pipelines.training.choice import choose, excess, tolerance
 from pipelines.training.fit import TrainingData, encode_training, fit, parameters, predict
 from pipelines.training.folds import Block, in_block, plan_blocks
 from pipelines.training.intervals import Resamples, cluster_rows, paired, resample
@@ -122,7 +122,7 @@ def since(begun: float) -> float:
 def exhausted(
     table: PredictionTable, data: TrainingData, blocks: tuple[Block, ...], threads: int, chosen: Recipe
 ) -> dict[str, Any]:
-    """The grid's time and its best cell, beside the loss of what the search chose."""
+    """The grid's time and its choice by the same rule, beside the loss of what the search chose."""
     evaluator = Evaluator(data=data, label=table.label, threads=threads)
     recipes = grid_of(table)
     begun, cpu = time.perf_counter(), time.process_time()
@@ -135,11 +135,12 @@ def exhausted(
         return [score_block(data, block, found[Cell(recipe=recipe, block=block)]) for block in blocks]
 
     scored = {recipe: scores(recipe, forecasts) for recipe in recipes}
-    best = best_of(scored)
-    over = excess(scores(chosen, own), scored[best])
+    picked = choose(scored, table.model, tolerance(len(recipes) - 1))
+    over = excess(scores(chosen, own), scored[picked])
     return {
-        "seconds": seconds, "cpu": cpu, "fits": fits, "window": str(best.window), "depth": best.model.depth,
-        "excess": round(over.mean, 5), "error": round(over.error, 5), "same_within_noise": over.is_noise(1.0),
+        "seconds": seconds, "cpu": cpu, "fits": fits, "window": str(picked.window), "depth": picked.model.depth,
+        "rounds": picked.model.rounds, "excess": round(over.mean, 5), "error": round(over.error, 5),
+        "same_within_noise": over.is_noise(1.0),
     }  # fmt: skip
 
 
