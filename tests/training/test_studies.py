@@ -168,7 +168,7 @@ def test_a_refit_on_more_of_the_same_agrees_and_one_on_inverted_labels_does_not(
 
 @pytest.mark.parametrize(
     ("correlation", "shift", "passed", "observed"),
-    [(0.95, 0.1, True, 0.95), (0.5, 0.1, False, 0.5), (0.95, 1.5, False, 1.5), (0.95, float("inf"), False, None)],
+    [(0.95, 0.1, True, 0.95), (0.5, 0.1, False, 0.5), (0.95, 2.5, False, 2.5), (0.95, float("inf"), False, None)],
 )
 def test_a_refit_that_ranks_or_weighs_otherwise_than_the_judged_model_is_not_released(
     correlation: float, shift: float, passed: bool, observed: float | None
