@@ -1,10 +1,11 @@
 """Fixtures that are too dear to make twice: workspaces with runs in them."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.workspace import Workspace, open_workspace
+from support.workspace import Workspace, copy_examples, open_workspace
 
 from pipelines.ingest import ingest
 from pipelines.init import initialise
@@ -28,4 +29,19 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace.source.apply()
     for day in DAYS:
         workspace.run(day)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples' repository, as it is, in a workspace of its own."""
+    return copy_examples(tmp_path_factory.mktemp("examples"))
+
+
+@pytest.fixture(scope="session")
+def real_flights(examples_folder: Path) -> Workspace:
+    """All flights, ingested and applied; no run yet. Tests that run bring a store of their own, or are the examples' test."""
+    workspace = open_workspace(examples_folder, "flights")
+    ingest(workspace.product, workspace.settings)
+    workspace.source.apply()
     return workspace

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from support.workspace import Workspace, copy_examples, open_workspace
+from support.workspace import Workspace, open_workspace
 
 from batch_scoring.domain import Manifest
 from batch_scoring.errors import NoData
@@ -20,8 +20,8 @@ LEAKS = {"tailnum", "dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_examples(tmp_path_factory.mktemp("examples"))
+def folder(examples_folder: Path) -> Path:
+    return examples_folder
 
 
 def prepared(folder: Path, table: str) -> Workspace:
@@ -32,8 +32,8 @@ def prepared(folder: Path, table: str) -> Workspace:
 
 
 @pytest.fixture(scope="module")
-def flights(folder: Path) -> Workspace:
-    return prepared(folder, "flights")
+def flights(real_flights: Workspace) -> Workspace:
+    return real_flights
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,9 @@ class Bench:
     @property
     def retrieved(self) -> pl.DataFrame:
         """Every example until the day of the faults, with its features."""
-        return _retrieved(retrieved_examples(self.product, self.settings, self.source))
+        path = retrieved_examples(self.product, self.settings, self.source)
+        path.touch()  # only the newest files are kept, and this one is dear
+        return _retrieved(path)
 
     def champion(self, store: Path) -> Path:
         """A store in which yesterday's honest version is live."""
@@ -204,12 +206,12 @@ def _last_year(source: Any, rows: pl.DataFrame) -> Tampered:
 
 
 def _inverted(source: Any, rows: pl.DataFrame) -> Tampered:
-    """Until ten days ago, Newark reported the flights that were on time."""
+    """For ten days Newark has been reporting the flights that were on time."""
     wrong = (pl.col("origin") == "EWR") & (
-        pl.col("event_timestamp") < datetime.combine(DAY - timedelta(days=10), datetime.min.time(), UTC)
+        pl.col("event_timestamp") >= datetime.combine(DAY - timedelta(days=10), datetime.min.time(), UTC)
     )
     label = pl.when(wrong).then(1 - pl.col("label")).otherwise(pl.col("label")).alias("label")
-    return Tampered(source, rows, "inverted", history=lambda rows: rows.with_columns(label))
+    return Tampered(source, rows, "turned", history=lambda rows: rows.with_columns(label))
 
 
 FAULTS = (
