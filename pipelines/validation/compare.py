@@ -19,6 +19,8 @@ from pipelines.validation.statistics import Tested, adjusted, anova, chi_square,
 _MAD_TO_SIGMA = 1.4826
 _SIGMAS = 6.0
 _SHOWN = 5
+_FEW = {"rows": 100.0, "bytes": 20_000.0}
+"""A difference that is never odd: small files vary by chance."""
 
 _TESTS = {
     "chi_square": "has the usual distribution of values, to a Cramér's V of at most {limit:g}",
@@ -64,7 +66,7 @@ def _ratio(raw: RawFile, check: TunableCheck, unit: str, now: float, past: Seque
     rule = rule_for(raw.limits, check)
     if rule.severity == "off" or len(past) < raw.compare.at_least:
         return
-    usual, slack = median(past), _slack(past)
+    usual, slack = median(past), max(_slack(past), _FEW[unit])
     low, high = min(usual / rule.limit, usual - slack), max(usual * rule.limit, usual + slack)
     factor = max(now / usual, usual / now) if now and usual else float("inf")
     yield Finding(

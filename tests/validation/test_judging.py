@@ -34,14 +34,18 @@ def failed(raw: RawFile, now: FileProfile, past: list[FileProfile]) -> set[str]:
 
 def test_nothing_is_compared_before_there_is_enough_to_compare_with():
     for count in range(5):
-        past = [profile(100 + at) for at in range(count)]
+        past = [profile(10_000 + at) for at in range(count)]
         assert failed(RAW, profile(1), past) == (set() if count < 3 else {"size", "row_count"})
 
 
 def test_one_odd_delivery_among_the_earlier_ones_hides_nothing():
-    past = [profile(rows) for rows in (100, 101, 99, 100, 100_000)]
-    assert failed(RAW, profile(20), past) == {"size", "row_count"}
-    assert failed(RAW, profile(110), past) == set()
+    past = [profile(rows) for rows in (10_000, 10_100, 9_900, 10_000, 10_000_000)]
+    assert failed(RAW, profile(2_000), past) == {"size", "row_count"}
+    assert failed(RAW, profile(11_000), past) == set()
+
+
+def test_a_small_file_varies_by_chance():
+    assert failed(RAW, profile(90), [profile(rows) for rows in (1, 2, 1)]) == set()
 
 
 def test_what_has_always_varied_may_vary():
