@@ -181,7 +181,9 @@ def ingested(product: Product, schemas: dict, folder: Path, history: list[Flight
     found = {}
     with connection(product, Settings(workspace=folder), folder) as con:
         for raw in product.table.sources:
-            register_raw(con, CheckedFile(raw=raw, frame=frames[raw.name], bytes=0, sha256=""))
+            frame, part = frames[raw.name], folder / f"{raw.name}.parquet"
+            frame.write_parquet(part)
+            register_raw(con, CheckedFile(raw=raw, parts=(part,), rows=len(frame), bytes=0, sha256=""))
         for dataset in product.table.datasets:
             derive(con, product, dataset)
             found[dataset.name] = con.sql(f"SELECT * FROM {dataset.name}").to_arrow_table().to_pylist()
