@@ -31,7 +31,7 @@ dagster: $(READY) ## Open the Dagster UI on this workspace
 	@$(BIN)/foretable dagster
 
 test: $(READY) ## Run every test
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 explore: $(READY) ## Run the property tests on examples never tried before
 	@$(BIN)/python -m pytest -q --hypothesis-profile=explore -m hypothesis
