@@ -36,7 +36,6 @@ from batch_scoring.store.layout import (
     is_table_name,
     numbers_in,
     read_current,
-    read_manifest,
     readable_versions,
     unknown_table,
     version_folder,
@@ -48,6 +47,8 @@ from batch_scoring.store.tombstones import Tombstones, read_tombstones
 SPILL = "spill"
 _GROWTH = 6
 """Stored bytes for each staged one, indexes and spilled sorting included, when no version tells better: generous."""
+_PATIENCE = 600.0
+"""Seconds to wait for the lock at the end of a build: an erasure holds it for minutes, and the work of hours is at stake."""
 _NO_LINKS = {errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP}
 
 
@@ -64,6 +65,7 @@ def build_version(store: Store, staged: Staged, *, memory_limit: str = "2GB", th
         StoreCorrupt: the staged files disagree with each other or with the draft: columns, rows, or keys that are
             null or repeated. Nothing is stored then.
         StoreUnavailable: there is no store, it cannot be written, or the disk is full.
+        StoreLocked: somebody held the store's lock for ten minutes when the version was to get its name.
     """
     draft = staged.draft
     if not is_table_name(draft.table):
@@ -72,27 +74,32 @@ def build_version(store: Store, staged: Staged, *, memory_limit: str = "2GB", th
         read_current(store.root)  # says so when there is no store
         with _claimed(store, draft.table) as (version, folder):
             require_space(store, folder, _estimate(store.root, staged), f"build of '{draft.table}'")
-            erased = read_tombstones(store.root, draft.table)
-            rows, facts = _fill(store, staged, version, folder, erased, memory_limit=memory_limit, threads=threads)
-            manifest = Manifest(version=version, draft=replace(draft, rows=rows), files=facts)
-            store.files.write(folder / MANIFEST, to_pretty_json(manifest))
-            seal(store.files, folder, facts, MANIFEST)
-            store.files.rename(folder, version_folder(store.root, draft.table, version))
-            store.files.sync_folder(folder.parent)
-        return _honour(store, manifest, erased)
+            while True:  # until nobody was erased meanwhile
+                erased = read_tombstones(store.root, draft.table)
+                rows, facts = _fill(store, staged, version, folder, erased, memory_limit=memory_limit, threads=threads)
+                manifest = Manifest(version=version, draft=replace(draft, rows=rows), files=facts)
+                store.files.write(folder / MANIFEST, to_pretty_json(manifest))
+                seal(store.files, folder, facts, MANIFEST)
+                if _name(store, manifest, folder, erased):
+                    return manifest
+                for path in sorted(folder.iterdir()):  # the folder itself stays: it is what is claimed and locked
+                    store.files.remove_tree(path)
 
 
-def _honour(store: Store, manifest: Manifest, seen: Tombstones | None) -> Manifest:
-    """Erase from a version what was erased from its table while it was being built."""
+def _name(store: Store, manifest: Manifest, folder: Path, seen: Tombstones | None) -> bool:
+    """Give a sealed folder the name of its version, unless somebody was erased since its rows were chosen; whether it did.
+
+    An erasure holds the lock from before its tombstone until its last version is rewritten. So under the lock either the
+    tombstone is seen here, or the erasure will see the version.
+    """
     table = manifest.draft.table
-    now = read_tombstones(store.root, table)
-    if now is None or now == seen:
-        return manifest
-    from batch_scoring.store.erasure import settle
-
-    with locked(store, f"erase from version {manifest.version} of '{table}'"):
-        settle(store, table, now)
-    return read_manifest(store.root, table, manifest.version)
+    patient = replace(store, patience=max(store.patience, _PATIENCE))
+    with locked(patient, f"name version {manifest.version} of '{table}'"):
+        if read_tombstones(store.root, table) != seen:
+            return False
+        store.files.rename(folder, version_folder(store.root, table, manifest.version))
+        store.files.sync_folder(folder.parent)
+    return True
 
 
 def require_space(store: Store, folder: Path, needed: int, subject: str) -> None:

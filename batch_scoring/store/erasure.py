@@ -32,12 +32,13 @@ from batch_scoring.domain import (
 )
 from batch_scoring.errors import BadKey, StoreConflict
 from batch_scoring.store.build import SPILL, fact_of, require_space, seal, share_or_copy
-from batch_scoring.store.files import Files, hold_folder, plain_errors
+from batch_scoring.store.files import Files, hold_folder, plain_errors, unless_busy
 from batch_scoring.store.index import index_key, write_index
 from batch_scoring.store.layout import (
     BUILDING,
     Store,
     check_version,
+    folder_name,
     is_table_name,
     numbers_in,
     read_current,
@@ -134,13 +135,14 @@ def _require_sense(table: TableName, keys: Sequence[str], why: str) -> None:
 
 
 def settle(store: Store, table: TableName, tombstones: Tombstones, progress: Progress | None = None) -> Erasure:
-    """Rewrite every kept version that still holds an erased entity, then flip. The caller holds the lock."""
+    """Rewrite every kept version that still holds an erased entity, clear what lies aside, flip. The caller holds the lock."""
     say = progress or (lambda _: None)
     rewritten: dict[VersionId, int] = {}
     with scanning() as con:
         for version in version_ids(store.root, table):
             say(f"version {version} of '{table}'")
             rewritten[version] = _rewrite(store, con, table, version, tombstones)
+    _remove_leftovers(store, table)
     current = read_current(store.root)
     last = tombstones.entries[-1]
     recorded = any(
@@ -158,6 +160,17 @@ def settle(store: Store, table: TableName, tombstones: Tombstones, progress: Pro
         store.files.sync_folder(store.root)  # the flip may have been somebody's last act before a failed fsync
     touched = tuple(version for version, gone in rewritten.items() if gone)
     return Erasure(release=current.id, versions=touched, rows=sum(rewritten.values()))
+
+
+def _remove_leftovers(store: Store, table: TableName) -> None:
+    """Remove what a build, a prune or an erasure left when it was killed: whatever was erased may still be in there."""
+    parent = versions_folder(store.root, table)
+    for number in numbers_in(parent, BUILDING):
+        folder = parent / f"{BUILDING}{folder_name(number)}"
+        with unless_busy(folder) as left:  # a build at work looks at the tombstones before it names its version
+            if left:
+                store.files.remove_tree(folder)
+                store.files.sync_folder(parent)
 
 
 def _rewrite(store: Store, con: duckdb.DuckDBPyConnection, table: TableName, version: VersionId, tombstones: Tombstones) -> int:

@@ -166,6 +166,22 @@ def hold_folder(path: Path) -> int | None:
     return None
 
 
+@contextmanager
+def unless_busy(folder: Path) -> Iterator[bool]:
+    """Whether no live process is building in a folder, and none begins to as long as this lasts.
+
+    A builder's lock is exclusive. Readers share theirs, and may hold one on what an erasure put aside: they keep what they
+    have open, so it is no reason to keep the names.
+    """
+    with ExitStack() as held:
+        handle = None
+        with suppress(FileNotFoundError):  # it has just finished
+            handle = take_flock(folder, exclusive=False)
+        if handle is not None:
+            held.callback(os.close, handle)
+        yield handle is not None
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """Device and inode of what has that name now; None if nothing has. Names change places, inodes do not."""
     try:

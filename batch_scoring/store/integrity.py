@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from batch_scoring.declare import TableName
 from batch_scoring.domain import MANIFEST, Release, ReleaseId, VersionId
 from batch_scoring.errors import NotFound, StoreCorrupt, StoreError
 from batch_scoring.store.build import digest, seal
-from batch_scoring.store.files import identity, no_store, plain_errors, take_flock
+from batch_scoring.store.files import identity, no_store, plain_errors, unless_busy
 from batch_scoring.store.layout import (
     BUILDING,
     CATALOG,
@@ -152,23 +152,11 @@ def _check_folder_names(root: Path, parent: Path) -> Iterator[Finding]:
     building = {f"{BUILDING}{folder_name(number)}" for number in numbers_in(parent, BUILDING)}
     for path in sorted(parent.iterdir()) if parent.is_dir() else ():
         if path.name in building:
-            with _unless_busy(path) as left:
+            with unless_busy(path) as left:
                 if left:
                     yield _rubbish(root, path)
         elif path.name not in known:
             yield _foreign(root, path)
-
-
-@contextmanager
-def _unless_busy(folder: Path) -> Iterator[bool]:
-    """Whether no live process is building in a folder, and none begins to as long as this lasts."""
-    with ExitStack() as held:
-        handle = None
-        with suppress(FileNotFoundError):  # it has just finished
-            handle = take_flock(folder, exclusive=True)
-        if handle is not None:
-            held.callback(os.close, handle)
-        yield handle is not None
 
 
 def _rubbish(root: Path, path: Path) -> Finding:
@@ -328,7 +316,7 @@ def _remove_rubbish(store: Store) -> Iterator[str]:
         doomed += [parent / f"{BUILDING}{folder_name(number)}" for number in numbers_in(parent, BUILDING)]
     doomed += sorted((root / TABLES).glob(f"*/{ERASED_NEXT}"))
     for path in doomed:
-        with _unless_busy(path) if path.name.startswith(BUILDING) else nullcontext(True) as left:
+        with unless_busy(path) if path.name.startswith(BUILDING) else nullcontext(True) as left:
             if left:
                 store.files.remove_tree(path)
                 store.files.sync_folder(path.parent)

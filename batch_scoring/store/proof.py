@@ -13,11 +13,14 @@ from batch_scoring.declare import TableName
 from batch_scoring.domain import EXPLANATION_INDEX, EXPLANATIONS, FEATURES, INDEX, PREDICTIONS, Manifest
 from batch_scoring.errors import ForetableError, UnknownVersion
 from batch_scoring.keys import decode_key
-from batch_scoring.store.files import plain_errors
+from batch_scoring.store.files import plain_errors, unless_busy
 from batch_scoring.store.index import index_key
 from batch_scoring.store.integrity import Finding, Progress
 from batch_scoring.store.layout import (
+    BUILDING,
     Store,
+    folder_name,
+    numbers_in,
     read_current,
     table_names,
     unknown_table,
@@ -49,8 +52,9 @@ def find_erased(
     """Whatever is left of what was erased; nothing, if the store keeps its word. Reads only.
 
     Every row of every kept version is held against the tombstones of its table, by its key column and by its join keys;
-    the same for both indexes. Keys that are given (canonical, of ``table``) need not be erased: they are looked for in
-    rows, in the statistics of Parquet files, and, if six characters or longer, in the bytes of every file of the store.
+    the same for both indexes. A folder that nobody is building any more counts as holding what was erased. Keys that are
+    given (canonical, of ``table``) need not be erased: they are looked for in rows, in the statistics of Parquet files, and,
+    if six characters or longer, in the bytes of every file of the store.
     Parquet pages are compressed, so their bytes are looked at as rows.
 
     Raises:
@@ -74,6 +78,7 @@ def find_erased(
                     say(f"version {version} of '{name}'")
                     with suppress(UnknownVersion):  # pruned meanwhile; from here on it is held
                         found += _in_version(con, root, open_version(root, name, version), sought, keys)
+            found += _left_aside(root, name)
         for path in _files(root) if keys else ():
             say(str(path.relative_to(root)))
             if any(_holds_bytes(path, pattern) for pattern in _patterns(keys)):
@@ -83,6 +88,16 @@ def find_erased(
 
 def _left(root: Path, path: Path, problem: str) -> Finding:
     return Finding(path=str(path.relative_to(root)), problem=problem, fix="Run 'foretable repair', or erase the entity again.")
+
+
+def _left_aside(root: Path, table: TableName) -> Iterator[Finding]:
+    """Folders of processes that died: they have no checksums to go by and may be torn, so nobody can say what is in them."""
+    parent = versions_folder(root, table)
+    for number in numbers_in(parent, BUILDING):
+        folder = parent / f"{BUILDING}{folder_name(number)}"
+        with unless_busy(folder) as left:
+            if left:
+                yield _left(root, folder, "left by a process that did not finish; an erased entity may be in it")
 
 
 def _in_version(

@@ -9,12 +9,13 @@ from typing import Any
 import duckdb
 import pytest
 from support.drafts import DAY_ONE, legs
-from support.stores import FLIGHTS, build, build_and_publish, new_store, put_live, roll_back
+from support.stores import FLIGHTS, build, build_across, build_and_publish, new_store, put_live, roll_back
 
 from batch_scoring.declare import Entity, Key, TableName
 from batch_scoring.errors import BadKey, StoreConflict, StoreCorrupt, UnknownTable
 from batch_scoring.store import (
     Erasure,
+    Files,
     Reader,
     Store,
     erase,
@@ -195,18 +196,48 @@ def test_damaged_tombstones_stop_builds_and_are_found(three: Store) -> None:
             build(three, 3)
 
 
-def test_a_version_that_was_being_built_during_an_erasure_leaves_the_entity_out(three: Store, tmp_path: Path) -> None:
-    from batch_scoring.store import Files
-
-    class Erasing(Files):
-        def rename(self, source: Path, target: Path) -> None:
-            if target.name == "000004":
-                erased(Store(three.root), "UA/1000")
-            super().rename(source, target)
-
-    manifest = build(Store(three.root, Erasing()), 3)
+def test_a_version_that_was_being_built_during_an_erasure_leaves_the_entity_out(three: Store) -> None:
+    manifest = build_across(three, lambda: erased(Store(three.root), "UA/1000"), 3)
     assert manifest.draft.rows == 19
     assert find_erased(three, FLIGHTS, ["UA/1000"]) == verify(three) == ()
+
+
+def test_a_build_killed_at_its_last_step_after_an_erasure_names_no_version_that_holds_the_entity(three: Store) -> None:
+    class Killed(BaseException): ...
+
+    class Dying(Files):
+        def sync_folder(self, path: Path) -> None:
+            super().sync_folder(path)
+            if (path / "000004").exists():
+                raise Killed
+
+    with pytest.raises(Killed):
+        build_across(Store(three.root, Dying()), lambda: erased(Store(three.root), "UA/1000"), 3)
+    assert put_live(three, 4).tables[FLIGHTS].live == 4
+    assert Reader(three.root).snapshot().prediction(FLIGHTS, "UA/1000") is None
+    assert find_erased(three, FLIGHTS, ["UA/1000"]) == verify(three) == ()
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["", "while a reader holds it"])
+def test_the_same_call_again_removes_what_a_killed_erasure_put_aside(three: Store, held: bool) -> None:
+    class Killed(BaseException): ...
+
+    class Dying(Files):
+        def exchange(self, one: Path, other: Path) -> None:
+            super().exchange(one, other)
+            if other.name == "000003":
+                raise Killed
+
+    reader = Reader(three.root).snapshot() if held else None
+    with pytest.raises(Killed):
+        erased(Store(three.root, Dying()), "UA/1000")
+    aside = three.root / "tables" / FLIGHTS / "versions" / "building-000003"
+    assert aside.is_dir()
+    assert str(aside.relative_to(three.root)) in {finding.path for finding in find_erased(three)}
+    erased(three, "UA/1000")
+    assert not aside.exists()
+    assert find_erased(three, FLIGHTS, ["UA/1000"]) == verify(three) == ()
+    assert reader is None or reader.prediction(FLIGHTS, "UA/1000") is not None
 
 
 def test_what_was_erased_is_found_when_it_comes_back(three: Store) -> None:

@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from zlib import crc32
 from support.drafts import DAY_ONE, LEG, PASSED, staged_version
 
 from batch_scoring.declare import Entity, TableName
-from batch_scoring.domain import Manifest, Release, VersionId
+from batch_scoring.domain import MANIFEST, Manifest, Release, VersionId
 from batch_scoring.gates import GateResult
 from batch_scoring.store import Erasure, Files, Store, build_version, create_store, erase, publish, rollback
 
@@ -71,6 +71,23 @@ def build(
         folder, table, day=day, keys=keys, gates=gates, entity=entity, score=score, seed=day if seed is None else seed
     )
     return build_version(store, staged)
+
+
+def build_across(store: Store, during: Callable[[], object], day: int = 10) -> Manifest:
+    """As :func:`build`; ``during`` happens when the rows are chosen and the version has no name yet."""
+    write = store.files.write
+
+    def writing(path: Path, data: bytes) -> None:
+        write(path, data)
+        if path.name == MANIFEST:
+            store.files.write = write  # type: ignore[method-assign]
+            during()
+
+    store.files.write = writing  # type: ignore[method-assign]
+    try:
+        return build(store, day)
+    finally:
+        store.files.write = write  # type: ignore[method-assign]
 
 
 def put_live(store: Store, version: int, table: str = FLIGHTS, *, why: str = "test", **how: Any) -> Release:
