@@ -337,8 +337,9 @@ def show_window(window: Window) -> str:
 class HoldOut:
     """How candidates are compared: several cut-offs before a final hold-out that the search never sees. It rolls along.
 
-    The newest ``days`` of matured examples are the final hold-out. The ``folds`` blocks of ``days`` before it are the
-    search's evaluation blocks, each predicted by models fitted only on labels that were known at the block's start.
+    The newest ``days`` of matured examples are the final hold-out. The search's evaluation blocks are the ``folds`` blocks of
+    ``days`` that end with the newest example whose label was known when the hold-out began (so the label's horizon and delay
+    lie between), each predicted by models fitted only on labels that were known at the block's start.
     """
 
     days: int = 7

@@ -40,12 +40,13 @@ from batch_scoring import SearchPlan, Space
 from batch_scoring.declare import PredictionTable
 from batch_scoring.domain import Column
 from batch_scoring.gates.bounds import lower_bound
+from batch_scoring.scoring import encode
 from batch_scoring.settings import load_settings
 from pipelines.training.baseline import naive_forecasts
 from pipelines.training.cells import Cell, Evaluator
 from pipelines.training.choice import choose, excess, tolerance
 from pipelines.training.fit import TrainingData, encode_training, fit, parameters, predict
-from pipelines.training.folds import Block, in_block, plan_blocks
+from pipelines.training.folds import Block, judged_on, plan_blocks
 from pipelines.training.intervals import Resamples, cluster_rows, paired, resample
 from pipelines.training.measures import measure
 from pipelines.training.metrics import row_losses
@@ -147,7 +148,11 @@ def exhausted(
 def realised(table: PredictionTable, frame: pl.DataFrame, data: TrainingData, as_of: datetime, chosen: Recipe) -> dict[str, Any]:
     """Every competitor on the flights of the days after, each metric with its interval."""
     rows = frame.filter((pl.col("event_timestamp") >= as_of) & (pl.col("event_timestamp") < as_of + AFTER))
-    later = replace(encode_training(rows, data.features, table.task), features=data.features)
+    later = replace(
+        encode_training(rows, data.features, table.task),
+        matrix=encode(rows.select(feature.name for feature in data.features).to_arrow(), data.features),
+        features=data.features,  # the model's own codes: the later rows alone would number their categories anew
+    )
     everything = np.ones(len(rows), dtype=bool)
     competitors = {
         "chosen": chosen,
@@ -199,13 +204,13 @@ def at(
 ) -> dict[str, Any]:
     as_of = table.schedule.as_of(day)
     data = known_at(table, frame, columns, as_of)
-    blocks = plan_blocks(data.events, table.schedule, table.holdout)[1:]
+    blocks = plan_blocks(data.events, table.schedule, table.holdout, table.label)[1:]
     found, spent = searched(table, data, blocks, threads)
     recipe = found.recipe
     result = {
         "as_of": str(day), "window": str(recipe.window), "depth": recipe.model.depth, "rounds": recipe.model.rounds,
         "rate": round(recipe.model.learning_rate, 3), "verdict": found.verdict, "search": spent,
-        "rows_on_blocks": int(sum(in_block(data.events, block).sum() for block in blocks)),
+        "rows_on_blocks": int(sum(judged_on(data.events, data.known_at, block).sum() for block in blocks)),
         "grid": exhausted(table, data, blocks, threads, recipe) if grid else None,
         "after": realised(table, frame, data, as_of, recipe),
     }  # fmt: skip

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch_scoring.declare import PredictionTable
 from batch_scoring.domain import EXPLANATIONS, PREDICTIONS, Manifest
+from batch_scoring.tasks import kind
 from pipelines.run import Run
 
 if TYPE_CHECKING:
@@ -17,7 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgainstLive:
-    """What :class:`batch_scoring.gates.Evidence` says of the live version; all of it empty when there is none like it."""
+    """What :class:`batch_scoring.gates.Evidence` says of the live version; all of it empty when there is none like it.
+
+    ``apart``: why the one that there is cannot be compared.
+    """
+
+    apart: str = ""
 
     score_psi: float | None = None
     score_distance: float | None = None
@@ -37,9 +44,12 @@ def look(run: Run, predictions: pl.DataFrame, features: Sequence[str]) -> Agains
 
     importance = shares(run.file(EXPLANATIONS), features)
     live = live_version(run)
-    if live is None or live[0].draft.task != run.table.task or live[0].draft.entity.key_names != run.table.entity.key_names:
+    if live is None:
         return AgainstLive(importance=importance)
     manifest, folder = live
+    apart = why_apart(manifest, run.table)
+    if apart:
+        return AgainstLive(importance=importance, apart=apart)
     before = read_scores(folder / PREDICTIONS, run.table.entity.key_names)
     old, new = before["score"].drop_nulls().to_numpy(), predictions["score"].drop_nulls().to_numpy()
     spread = float(old.std()) if len(old) else 0.0
@@ -65,6 +75,17 @@ def live_version(run: Run) -> tuple[Manifest, Path] | None:
     if live is None:
         return None
     return snapshot.manifest(run.table.name, live), version_folder(run.settings.store, run.table.name, live)
+
+
+def why_apart(live: Manifest, table: PredictionTable) -> str:
+    """Why the live version is no champion of the table as it is declared now; empty when it is one. Pure."""
+    before, now = live.draft.task, table.task
+    if before != now:
+        kinds = f" ({kind(before)}, now {kind(now)})" if kind(before) != kind(now) else ""
+        return f"version {live.version}, which is live, has another task{kinds} and cannot be compared with"
+    if live.draft.entity.key_names != table.entity.key_names:
+        return f"version {live.version}, which is live, has other keys and cannot be compared with"
+    return ""
 
 
 def read_scores(path: Path, keys: Sequence[str]) -> pl.DataFrame:

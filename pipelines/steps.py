@@ -99,7 +99,7 @@ def search(run: Run, progress: Progress = quiet) -> Search:
 
     table = run.table
     evaluator = _evaluator(run, progress)
-    blocks = plan_blocks(evaluator.data.events, table.schedule, table.holdout)[1:]
+    blocks = plan_blocks(evaluator.data.events, table.schedule, table.holdout, table.label)[1:]
     found = search_recipes(evaluator, table, blocks, monotonic)
     validation(evaluator, blocks, found.recipe).write_parquet(run.file(VALIDATION))
     run.file(SEARCH).write_bytes(to_json(found))
@@ -117,7 +117,7 @@ def train(run: Run, progress: Progress = quiet) -> Trained:
     table = run.table
     found = from_json(_left(run, SEARCH), Search)
     evaluator = _evaluator(run)
-    holdout_block, *blocks = plan_blocks(evaluator.data.events, table.schedule, table.holdout)
+    holdout_block, *blocks = plan_blocks(evaluator.data.events, table.schedule, table.holdout, table.label)
     progress("calibration and threshold")
     tuned = tune(evaluator.data, table, tuple(blocks), pl.read_parquet(run.file(VALIDATION)))
     progress("contender on the hold-out")
@@ -409,20 +409,17 @@ def _cores() -> int:
 
 
 def _champion(run: Run) -> Champion | None:
-    from batch_scoring.store import Reader, version_folder
+    """The live version, if it answers the question that the table asks now; its gates say so when it does not."""
+    from pipelines.against_live import live_version, why_apart
     from pipelines.training.continuing import Champion
 
-    root = run.settings.store
-    if not (root / "current").exists():
+    live = live_version(run)
+    if live is None or why_apart(live[0], run.table):
         return None
-    snapshot = Reader(root).snapshot()
-    live = snapshot.served(run.table.name).live
-    if live is None:
-        return None
-    manifest = snapshot.manifest(run.table.name, live)
+    manifest, folder = live
     return Champion(
-        model=(version_folder(root, run.table.name, live) / MODEL).read_bytes(),
+        model=(folder / MODEL).read_bytes(),
         features=tuple(column for column in manifest.draft.columns if column.role == "feature"),
         training=manifest.draft.training,
-        version=live,
+        version=manifest.version,
     )

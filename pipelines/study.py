@@ -134,7 +134,7 @@ def study_features(material: Material, *, repeats: int, seeds: int, progress: Pr
     return weigh_features(
         data,
         table,
-        plan_blocks(data.events, table.schedule, table.holdout)[0],
+        plan_blocks(data.events, table.schedule, table.holdout, table.label)[0],
         material.recipe,
         repeats=repeats,
         seeds=seeds,

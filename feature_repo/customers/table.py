@@ -26,7 +26,7 @@ customers = PredictionTable(
         keys=(Key(name="customer_id", type="integer", description="number of the customer"),),
     ),
     schedule=Schedule(
-        every="week", weekday="monday", at="04:00", timezone="America/New_York", since=date(1997, 9, 1), until=date(1998, 6, 30)
+        every="week", weekday="monday", at="04:00", timezone="America/New_York", since=date(1997, 12, 1), until=date(1998, 6, 30)
     ),
     population="sql/population.sql",
     feature_service="customers",

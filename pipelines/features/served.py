@@ -118,7 +118,7 @@ def why_too_few(table: PredictionTable, examples: pa.Table) -> str:
     events, known_at = (examples[name].to_numpy() for name in (EVENT, KNOWN))
     labels = examples[LABEL].to_numpy(zero_copy_only=False)
     try:
-        blocks = plan_blocks(events, table.schedule, table.holdout)
+        blocks = plan_blocks(events, table.schedule, table.holdout, table.label)
     except NoData as error:
         return f"expected {error.expected}, found {error.found}"
     for block in blocks:

@@ -22,7 +22,7 @@ import numpy as np
 from batch_scoring.codec import to_json
 from batch_scoring.declare import Label
 from pipelines.training.fit import TrainingData, both_classes, fit_matrix, parameters, predict, training_matrix
-from pipelines.training.folds import Block, in_block
+from pipelines.training.folds import Block, judged_on
 from pipelines.training.samples import training_rows
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Evaluator:
         base = hashlib.sha256(self.base(block) or b"").hexdigest() if recipe.mode != "scratch" else ""
         rounds = 0 if recipe.mode == "refresh" else recipe.model.rounds
         made = [self.parameters(recipe), rounds, recipe.mode, base]
-        said = [self.fingerprint, version("xgboost-cpu"), rows_hash, block.first, block.last, *made]
+        said = [self.fingerprint, version("xgboost-cpu"), rows_hash, block.first, block.last, block.known_by, *made]
         return _Job(cell=cell, name=hashlib.sha256(to_json(said)).hexdigest()[:32], rows=rows, rows_hash=rows_hash)
 
     def _fit_all(self, jobs: list[_Job]) -> None:
@@ -152,9 +152,8 @@ class Evaluator:
         def work(share: list[_Job]) -> None:
             nonlocal done
             for job in share:
-                self._keep(
-                    job.name, predict(self._fit(job), self.material(job.cell.recipe), in_block(self.data.events, job.cell.block))
-                )
+                asked = judged_on(self.data.events, self.data.known_at, job.cell.block)
+                self._keep(job.name, predict(self._fit(job), self.material(job.cell.recipe), asked))
                 with self._lock:
                     done += 1
                     self.progress(f"search {bar(done, len(jobs))} {done} of {len(jobs)} fits")

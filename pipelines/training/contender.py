@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from pipelines.training.calibration import recalibrated
 from pipelines.training.cells import Cell, Evaluator
 from pipelines.training.continuing import Champion
 from pipelines.training.fit import TrainingData, both_classes, fit, fit_matrix, predict, training_matrix
-from pipelines.training.folds import Block, in_block, known
+from pipelines.training.folds import Block, in_block, known, to_aware
 from pipelines.training.measures import score_rows
 from pipelines.training.recipe import Recipe, Search, Trained, plan_id
 from pipelines.training.samples import training_rows
@@ -144,8 +144,8 @@ def refit(
         window=recipe.window,
         cutoff=as_of,
         train_rows=int(rows.sum()),
-        train_from=_aware(events.min()),
-        train_to=_aware(events.max()),
+        train_from=to_aware(events.min()),
+        train_to=to_aware(events.max()),
         rounds=_trees(recipe, base),
         params=dict(params),
         windows=found.windows,
@@ -183,8 +183,3 @@ def _require_both_classes(data: TrainingData, rows: Mask, cutoff: datetime) -> N
             found=f"{int(rows.sum())} rows with one outcome at most",
             fix="Choose a later as-of, a longer window, or ingest more history.",
         )
-
-
-def _aware(moment: np.datetime64) -> datetime:
-    value: datetime = moment.astype("datetime64[us]").item()
-    return value.replace(tzinfo=UTC)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from batch_scoring.declare import PredictionTable
 from batch_scoring.errors import NoData
 from pipelines.training.cells import Cell, Evaluator
-from pipelines.training.folds import Block, in_block, known
+from pipelines.training.folds import Block, in_block, known, to_aware
 from pipelines.training.metrics import loss
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def measure_decay(evaluator: Evaluator, table: PredictionTable, recipe: Recipe, 
         NoData: the history is too short to fit the oldest model.
     """
     data = evaluator.data
-    moments = [_aware(moment) for moment in np.unique(data.events)]
+    moments = [to_aware(moment) for moment in np.unique(data.events)]
     if len(moments) < days + ages + 1:
         raise _too_short(f"{days + ages + 1} as-of moments with known labels", str(len(moments)))
     made = moments[-(days + ages) :]
@@ -209,8 +209,3 @@ def _too_short(expected: str, found: str) -> NoData:
     return NoData(
         "decay curve", expected=expected, found=found, fix="Ask for fewer ages or days, choose a later as-of, or ingest more."
     )
-
-
-def _aware(moment: np.datetime64) -> datetime:
-    value: datetime = moment.astype("datetime64[us]").item()
-    return value.replace(tzinfo=UTC)

@@ -1,16 +1,18 @@
 """Which rows may be seen when: cut-offs, windows and out-of-time blocks. Pure, on event times alone.
 
     past ──────────────────────────────────────────────────────────▶ as-of
-         … training …  │ fold 3 │ fold 2 │ fold 1 │ hold-out │ labels not yet known │
+         … training …  │ fold 3 │ fold 2 │ fold 1 │ gap │ hold-out │ labels not yet known │
                        ▲ a fold's model sees only labels known at the start of its block
 
 The gap between a fold's last training row and its block is at least horizon + delay: the labels in between were not
-known when the block began. Where the blocks lie is the table's hold-out policy; under alternating months the blocks are
-also kept out of the training of each other.
+known when the block began. The search blocks end so long before the hold-out for the same reason: recipe, calibration,
+threshold and bar are chosen by their labels, and a choice may know no more at the hold-out's cut-off than a fit. Where the
+blocks lie is the table's hold-out policy; under alternating months the blocks are also kept out of the training of each other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, assert_never
@@ -49,6 +51,7 @@ class Block:
         cutoff: the first as-of in the block; labels known by then may be trained on.
         first, last: event times of the first and last examples in it.
         apart: first and last event times of every block that no model judged on this one may be trained on.
+        known_by: of a search block, the hold-out's cut-off: a row whose label was not known by then counts for nothing.
     """
 
     fold: int
@@ -56,6 +59,7 @@ class Block:
     first: datetime
     last: datetime
     apart: tuple[tuple[datetime, datetime], ...] = ()
+    known_by: datetime | None = None
 
 
 def to_moments(values: list[datetime]) -> Moments:
@@ -93,10 +97,11 @@ def kept_apart(events: Moments, block: Block) -> Mask:
     return apart
 
 
-def plan_blocks(events: Moments, schedule: Schedule, policy: HoldOutPolicy) -> tuple[Block, ...]:
+def plan_blocks(events: Moments, schedule: Schedule, policy: HoldOutPolicy, label: Label) -> tuple[Block, ...]:
     """The hold-out and the search blocks before it, newest first.
 
-    Blocks are counted in local days of the schedule, so a day with 23 or 25 hours is still one day.
+    Blocks are counted in local days of the schedule, so a day with 23 or 25 hours is still one day. Search blocks hold no
+    moment whose label is promised for later than the hold-out's cut-off; rolling ones lie before all of these.
 
     Args:
         events: event times of the examples whose labels are known now, ``datetime64[us]`` UTC; need not be sorted.
@@ -107,17 +112,11 @@ def plan_blocks(events: Moments, schedule: Schedule, policy: HoldOutPolicy) -> t
     by_day = _by_local_day(events, ZoneInfo(schedule.timezone))
     if not by_day:
         raise NoData("training examples", expected="at least one known label", found="none", fix="Ingest more history.")
-    spans = _spans(policy, min(by_day), max(by_day))
-    held = [[moment for day, at in by_day.items() if first <= day <= last for moment in at] for first, last in spans]
-    blocks = tuple(
-        Block(fold=fold, cutoff=min(moments), first=min(moments), last=max(moments))
-        for fold, moments in enumerate(held)
-        if moments
-    )
+    blocks = _blocks(by_day, policy, label)
     if len(blocks) < 2:
         raise NoData(
             "training examples",
-            expected=f"{_wanted(policy)} of known labels, for a hold-out and a search block",
+            expected=f"{_wanted(policy, label)} of known labels, for a hold-out and a search block",
             found=f"{len(by_day)} day{'s' if len(by_day) != 1 else ''}, {min(by_day)} to {max(by_day)}",
             fix="Choose a later as-of, or ingest more history.",
         )
@@ -127,12 +126,42 @@ def plan_blocks(events: Moments, schedule: Schedule, policy: HoldOutPolicy) -> t
     return blocks
 
 
+def _blocks(by_day: Mapping[date, list[datetime]], policy: HoldOutPolicy, label: Label) -> tuple[Block, ...]:
+    """The hold-out, and the search blocks of what was known when it began; blocks that hold nothing are left out."""
+    spans = _spans(policy, min(by_day), max(by_day))
+    holdout = _block(0, _moments(by_day, spans[0])) if spans else None
+    if holdout is None:
+        return ()
+    settled = {day: at for day, at in by_day.items() if max(at) + label.matures_after <= holdout.cutoff}
+    if isinstance(policy, HoldOut) and settled:
+        spans = [spans[0], *_rolling(max(settled), policy.days, policy.folds)]
+    searched = (_block(fold, _moments(settled, span)) for fold, span in enumerate(spans[1:], start=1))
+    return (holdout, *(replace(block, known_by=holdout.cutoff) for block in searched if block is not None))
+
+
+def _block(fold: int, moments: list[datetime]) -> Block | None:
+    return Block(fold=fold, cutoff=min(moments), first=min(moments), last=max(moments)) if moments else None
+
+
+def _moments(by_day: Mapping[date, list[datetime]], span: Span) -> list[datetime]:
+    first, last = span
+    return [moment for day, at in by_day.items() if first <= day <= last for moment in at]
+
+
+def _rolling(newest: date, days: int, count: int) -> list[Span]:
+    """Spans that follow each other without a gap, newest first; the first one ends on ``newest``."""
+    ends = [newest - timedelta(days=number * days) for number in range(count)]
+    return [(end - timedelta(days=days - 1), end) for end in ends]
+
+
 def _spans(policy: HoldOutPolicy, oldest: date, newest: date) -> list[Span]:
-    """Where blocks may lie, newest first, given the local days of the oldest and the newest known label."""
+    """Where blocks may lie, newest first, given the local days of the oldest and the newest known label.
+
+    Of a rolling policy the hold-out alone: how far before it the others lie depends on the label.
+    """
     match policy:
-        case HoldOut(days=days, folds=folds):
-            ends = [newest - timedelta(days=fold * days) for fold in range(folds + 1)]
-            return [(end - timedelta(days=days - 1), end) for end in ends]
+        case HoldOut(days=days):
+            return _rolling(newest, days, 1)
         case AlternatingMonths(folds=folds):
             last = (newest + timedelta(days=1)).replace(day=1)  # the month before this day is complete
             months = [_months_before(last, 1 + 2 * fold) for fold in range(folds + 1)]
@@ -144,10 +173,10 @@ def _spans(policy: HoldOutPolicy, oldest: date, newest: date) -> list[Span]:
             assert_never(policy)
 
 
-def _wanted(policy: HoldOutPolicy) -> str:
+def _wanted(policy: HoldOutPolicy, label: Label) -> str:
     match policy:
         case HoldOut(days=days):
-            return f"more than {2 * days} days"
+            return f"more than {2 * days + label.matures_after.days} days"
         case AlternatingMonths():
             return "three complete months"
         case FixedCutOffs(cutoffs=cutoffs, days=days):
@@ -177,6 +206,18 @@ def _between(events: Moments, first: datetime, last: datetime) -> Mask:
 def in_block(events: Moments, block: Block) -> Mask:
     """The examples of a block."""
     return _between(events, block.first, block.last)
+
+
+def judged_on(events: Moments, known_at: Moments, block: Block) -> Mask:
+    """The examples of a block by which something may be chosen or judged: not those that were known too late for that."""
+    rows = in_block(events, block)
+    return rows if block.known_by is None else rows & (known_at <= np.datetime64(_naive_utc(block.known_by), "us"))
+
+
+def to_aware(moment: np.datetime64) -> datetime:
+    """A moment of :data:`Moments` as an aware datetime."""
+    value: datetime = moment.astype("datetime64[us]").item()
+    return value.replace(tzinfo=ZoneInfo("UTC"))
 
 
 def _naive_utc(moment: datetime) -> datetime:

@@ -24,7 +24,7 @@ from batch_scoring.errors import NoData
 from pipelines.training.cells import Cell, Evaluator
 from pipelines.training.choice import BlockScore, best_of, choose, explain_choice, judge_windows, tolerance
 from pipelines.training.fit import both_classes
-from pipelines.training.folds import Block, in_block
+from pipelines.training.folds import Block, judged_on
 from pipelines.training.metrics import auc, loss
 from pipelines.training.recipe import Recipe, Search, declared, window_length
 from pipelines.training.samples import training_rows
@@ -57,9 +57,10 @@ def search(evaluator: Evaluator, table: PredictionTable, blocks: tuple[Block, ..
 
 
 def usable_blocks(evaluator: Evaluator, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-    """The blocks before which there was anything to learn from."""
+    """The blocks before which there was anything to learn from, and in which there is anything to choose by."""
     data, label = evaluator.data, evaluator.label
-    return tuple(block for block in blocks if both_classes(data, training_rows(data, label, block.cutoff, "all", block)))
+    asked = (block for block in blocks if judged_on(data.events, data.known_at, block).any())
+    return tuple(block for block in asked if both_classes(data, training_rows(data, label, block.cutoff, "all", block)))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,7 +172,7 @@ class _Search:
 
     def _window_score(self, recipe: Recipe, block: Block) -> WindowScore:
         data, cell = self.evaluator.data, Cell(recipe=recipe, block=block)
-        test = in_block(data.events, block)
+        test = judged_on(data.events, data.known_at, block)
         forecasts = self.evaluator.forecasts([cell])[cell]
         return WindowScore(
             window=recipe.window,
@@ -195,7 +196,7 @@ class _Search:
 
 def score_block(data: TrainingData, block: Block, forecasts: npt.NDArray[np.float64]) -> BlockScore:
     """Losses of a block's forecasts, as a whole and by day."""
-    rows = in_block(data.events, block)
+    rows = judged_on(data.events, data.known_at, block)
     labels, days = data.labels[rows], data.events[rows].astype("datetime64[D]")
     edges = np.flatnonzero(np.diff(days)) + 1  # rows are sorted by event time
     parts = list(zip(np.split(labels, edges), np.split(forecasts, edges), strict=True))
@@ -217,7 +218,7 @@ def validation(evaluator: Evaluator, blocks: tuple[Block, ...], recipe: Recipe) 
     data, parts = evaluator.data, []
     for block in sorted(usable_blocks(evaluator, blocks), key=lambda block: block.first):
         cell = Cell(recipe=recipe, block=block)
-        rows = data.frame.filter(pl.Series(in_block(data.events, block)))
+        rows = data.frame.filter(pl.Series(judged_on(data.events, data.known_at, block)))
         columns = rows.select(*data.keys, "event_timestamp", "label")
         parts.append(columns.with_columns(fold=pl.lit(block.fold), forecast=pl.Series(evaluator.forecasts([cell])[cell])))
     return pl.concat(parts)

@@ -11,7 +11,7 @@ from batch_scoring.gates import FairGroups
 from batch_scoring.goals import LearnedThreshold
 from pipelines.training.baseline import NAIVE, Naive, best_naive, naive_forecasts
 from pipelines.training.calibration import learn_calibration, margins_of
-from pipelines.training.folds import Block, in_block, known
+from pipelines.training.folds import Block, judged_on, known
 from pipelines.training.metrics import row_losses
 from pipelines.training.thresholds import decided, learn_threshold, operating
 
@@ -67,7 +67,7 @@ def naive_losses(data: TrainingData, table: PredictionTable, blocks: tuple[Block
     frame = data.frame.select(naive_columns(table))
     for block in blocks:
         past = known(data.events, data.known_at, table.label, block.cutoff)
-        test = in_block(data.events, block)
+        test = judged_on(data.events, data.known_at, block)
         if not past.any() or not test.any():
             continue
         said = naive_forecasts(frame.filter(pl.Series(past)), frame.filter(pl.Series(test)), table, block.cutoff)

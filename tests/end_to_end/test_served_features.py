@@ -136,8 +136,8 @@ def test_too_few_served_versions_are_trained_on_history_and_it_is_said_aloud(
 
 def test_served_features_are_trained_on_once_there_are_enough(orders: Workspace, tmp_path: Path) -> None:
     shop = light(orders, tmp_path / "shop")
-    served = [shop.run(date(2024, 4, day))[0] for day in (1, 2, 9, 10)]
-    manifest, _ = shop.run(date(2024, 4, 18))
+    served = [shop.run(date(2024, 4, day))[0] for day in (1, 8, 15)]  # fit, search, hold-out: a week apart, as the label asks
+    manifest, _ = shop.run(date(2024, 4, 22))
     assert manifest.draft.training.note == ""
     found = find_record(shop.settings, manifest.draft.training.training_set)
     assert found.record.recipe.train_on == "served"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batch_scoring import AlternatingMonths, FixedCutOffs, HoldOut, Label, Schedule
 from batch_scoring.declare import HoldOutPolicy
 from batch_scoring.errors import DeclarationError, NoData
-from pipelines.training.folds import Block, in_block, in_window, kept_apart, known, plan_blocks, to_moments
+from pipelines.training.folds import Block, in_block, in_window, judged_on, kept_apart, known, plan_blocks, to_moments
 
 NEW_YORK = Schedule(every="day", at="04:00", timezone="America/New_York")
 ZONE = ZoneInfo("America/New_York")
@@ -51,7 +51,7 @@ def test_no_row_is_trained_on_and_predicted_and_the_gap_is_kept(
     events = to_moments(moments)
     known_at = events + np.timedelta64(LABEL.matures_after, "us") + np.timedelta64(late, "h")
     try:
-        blocks = plan_blocks(events, NEW_YORK, policy)
+        blocks = plan_blocks(events, NEW_YORK, policy, LABEL)
     except NoData:  # too little history for this policy
         return
     inside = [in_block(events, block) for block in blocks]
@@ -64,6 +64,8 @@ def test_no_row_is_trained_on_and_predicted_and_the_gap_is_kept(
         if trained.any():
             newest = events[trained].max().item().replace(tzinfo=UTC)
             assert newest + LABEL.horizon + LABEL.delay <= block.first
+        if block is not blocks[0]:
+            assert known(events, known_at, LABEL, blocks[0].cutoff)[judged_on(events, known_at, block)].all()
         if isinstance(policy, AlternatingMonths):
             assert not any((trained & other).any() for other in inside)
 
@@ -71,7 +73,7 @@ def test_no_row_is_trained_on_and_predicted_and_the_gap_is_kept(
 @given(days=st.integers(92, 400), folds=st.integers(1, 6))
 def test_alternating_months_are_whole_and_every_second_one(days: int, folds: int) -> None:
     events = to_moments(days_from(FIRST, days))
-    blocks = plan_blocks(events, NEW_YORK, AlternatingMonths(folds=folds))
+    blocks = plan_blocks(events, NEW_YORK, AlternatingMonths(folds=folds), LABEL)
     held = [local_days(events, in_block(events, block)) for block in blocks]
     numbers = [min(month).year * 12 + min(month).month for month in held]
     newest = FIRST + timedelta(days=days)  # the month before it is the newest complete one
@@ -86,7 +88,7 @@ def test_alternating_months_are_whole_and_every_second_one(days: int, folds: int
 def test_the_months_between_are_trained_on() -> None:
     events = to_moments(days_from(FIRST, 200))  # to 19 July: June is the hold-out, April and February are searched on
     known_at = events + np.timedelta64(LABEL.matures_after, "us")
-    june, april, february = plan_blocks(events, NEW_YORK, AlternatingMonths(folds=3))
+    june, april, february = plan_blocks(events, NEW_YORK, AlternatingMonths(folds=3), LABEL)
     trained = known(events, known_at, LABEL, june.cutoff) & ~kept_apart(events, june)
     assert {day.month for day in local_days(events, trained)} == {1, 3, 5}
     assert {day.month for day in local_days(events, in_block(events, april) | in_block(events, february))} == {2, 4}
@@ -96,7 +98,7 @@ def test_the_months_between_are_trained_on() -> None:
 def test_fixed_cut_offs_stay_where_they_are_until_the_next_block_is_whole(day: int) -> None:
     policy = FixedCutOffs(cutoffs=(date(2013, 3, 4), date(2013, 4, 1), date(2013, 5, 6)), days=7)
     events = to_moments(days_from(FIRST, 98 + day))  # to 8 April and later: two blocks are whole
-    blocks = plan_blocks(events, NEW_YORK, policy)
+    blocks = plan_blocks(events, NEW_YORK, policy, LABEL)
     newest = FIRST + timedelta(days=97 + day)
     whole = [start for start in policy.cutoffs if start + timedelta(days=6) <= newest]
     assert [block.cutoff for block in blocks] == [NEW_YORK.as_of(start) for start in reversed(whole)]
@@ -106,12 +108,12 @@ def test_fixed_cut_offs_stay_where_they_are_until_the_next_block_is_whole(day: i
 def test_fixed_cut_offs_that_are_not_covered_say_until_when_labels_are_missing() -> None:
     policy = FixedCutOffs(cutoffs=(date(2013, 3, 4), date(2013, 4, 1)), days=7)
     with pytest.raises(NoData, match=r"expected every day until 2013-04-07, 7 days after the second cut-off"):
-        plan_blocks(to_moments(days_from(FIRST, 90)), NEW_YORK, policy)
+        plan_blocks(to_moments(days_from(FIRST, 90)), NEW_YORK, policy, LABEL)
 
 
 def test_months_that_are_not_covered_are_asked_for() -> None:
     with pytest.raises(NoData, match="expected three complete months of known labels"):
-        plan_blocks(to_moments(days_from(FIRST, 80)), NEW_YORK, AlternatingMonths())
+        plan_blocks(to_moments(days_from(FIRST, 80)), NEW_YORK, AlternatingMonths(), LABEL)
 
 
 def test_blocks_that_overlap_are_refused_where_they_are_declared() -> None:
@@ -123,6 +125,6 @@ def test_blocks_that_overlap_are_refused_where_they_are_declared() -> None:
 
 def test_nothing_is_kept_apart_under_a_rolling_hold_out() -> None:
     events = to_moments(days_from(FIRST, 60))
-    blocks: tuple[Block, ...] = plan_blocks(events, NEW_YORK, HoldOut())
+    blocks: tuple[Block, ...] = plan_blocks(events, NEW_YORK, HoldOut(), LABEL)
     assert not kept_apart(events, blocks[0]).any()
     assert in_window(events, LABEL, blocks[0].cutoff, "all").all()

@@ -157,7 +157,7 @@ def test_the_search_compares_a_sample_of_everything_with_a_short_window() -> Non
     )
     likely = (frame["kind"].fill_null("b") == "a").to_numpy() ^ (np.arange(1200) < 600)
     examples = data(frame.with_columns(label=pl.Series((rng.random(1200) < np.where(likely, 0.9, 0.1)).astype(np.int64))))
-    blocks = plan_blocks(examples.events, Schedule(every="day", at="05:00"), HoldOut(days=5, folds=2))
+    blocks = plan_blocks(examples.events, Schedule(every="day", at="05:00"), HoldOut(days=5, folds=2), LABEL)
     windows = (20, Sampled(rows=300, window=20), Sampled(rows=300))
     declared = table(windows=windows, model=Model(rounds=10, depth=2, min_child_weight=1.0))
     found = search(Evaluator(data=examples, label=LABEL), declared, blocks[1:], lambda: 0.0)

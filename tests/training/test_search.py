@@ -6,14 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.made import DAILY, LABEL, MODEL, made, table
 
-from batch_scoring import HoldOut, Model, PredictionTable, SearchPlan, Space
+from batch_scoring import Decision, HoldOut, Model, PredictionTable, SearchPlan, Space
 from batch_scoring.declare import Window
 from batch_scoring.errors import DeclarationError, NoData
+from batch_scoring.goals import MinimumRecall
 from batch_scoring.search_plan import Mode
 from pipelines.training.cells import Cell, Evaluator
 from pipelines.training.choice import BlockScore, choose, excess, judge_windows, mean_loss, tolerance
@@ -24,6 +26,7 @@ from pipelines.training.folds import Block, in_window, known, plan_blocks
 from pipelines.training.recipe import Recipe, Search, simplicity
 from pipelines.training.search import search, validation
 from pipelines.training.trials import survivors
+from pipelines.training.tuning import tune
 
 HOLDOUT = HoldOut(days=5, folds=2)
 SPACE = Space(depth=(1, 3), rounds=(5, 20), min_child_weight=(1.0, 20.0))
@@ -34,7 +37,7 @@ def still() -> float:
 
 
 def blocks_of(data: TrainingData) -> tuple[Block, ...]:
-    return plan_blocks(data.events, DAILY, HOLDOUT)
+    return plan_blocks(data.events, DAILY, HOLDOUT, LABEL)
 
 
 def searched(
@@ -195,6 +198,25 @@ def going_on(data: TrainingData, modes: tuple[Mode, ...]) -> Evaluator:
     as_of = datetime(2024, 2, 10, tzinfo=UTC)
     champion = champion_of(data, table(), as_of - timedelta(days=2))
     return Evaluator(data=data, label=LABEL, continuation=continuation(data, champion, as_of, modes))
+
+
+def test_no_choice_depends_on_an_outcome_that_was_unknown_when_the_hold_out_began() -> None:
+    label = replace(LABEL, horizon=timedelta(days=9))  # longer than a block: outcomes overlap those of the hold-out
+    declared = table(label=label, decision=Decision(threshold=MinimumRecall(at_least=0.8)))
+    honest = made(days=70)
+    honest = replace(honest, known_at=honest.events + np.timedelta64(label.matures_after, "us"))
+    holdout, *blocks = plan_blocks(honest.events, DAILY, HOLDOUT, label)
+    labels = honest.labels.copy()
+    unknown = honest.known_at > np.datetime64(holdout.cutoff.replace(tzinfo=None))
+    labels[unknown] = 1 - labels[unknown]
+    turned = replace(honest, labels=labels, frame=honest.frame.with_columns(label=pl.Series(labels).cast(pl.Int64)))
+    chosen = []
+    for data in (honest, turned):
+        evaluator = Evaluator(data=data, label=label)
+        found = search(evaluator, declared, tuple(blocks), lambda: 0.0)
+        chosen.append((found, tune(data, declared, tuple(blocks), validation(evaluator, tuple(blocks), found.recipe))))
+    assert unknown.sum() > 10 * 60
+    assert chosen[0] == chosen[1]
 
 
 @pytest.mark.parametrize("mode", ["warm", "refresh"])

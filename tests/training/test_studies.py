@@ -116,7 +116,7 @@ def worlds() -> TrainingData:
 
 def test_a_feature_whose_work_another_does_can_go_but_not_both_of_them() -> None:
     data = worlds()
-    block = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))[0]
+    block = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2), LABEL)[0]
     report = weigh_features(data, table(), block, Recipe(window="all", model=replace(MODEL, colsample=1.0)), repeats=3)
     worth = {each.feature: each for each in report.features}
     assert worth["x"].permuted + worth["copy"].permuted > 0.1
@@ -131,7 +131,7 @@ def test_a_feature_whose_work_another_does_can_go_but_not_both_of_them() -> None
 def test_the_only_feature_that_matters_cannot_go() -> None:
     data = worlds()
     alone = replace(data, matrix=np.ascontiguousarray(data.matrix[:, [0, 2]]), features=(data.features[0], data.features[2]))
-    block = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))[0]
+    block = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2), LABEL)[0]
     report = weigh_features(alone, table(), block, Recipe(window="all", model=MODEL), repeats=2, threads=2)
     assert report.features[0].feature == "x"
     assert report.features[0].dropped > 5 * report.features[0].dropped_error

@@ -42,7 +42,7 @@ def served(data: TrainingData, declared: PredictionTable, cutoff: datetime, **ch
 
 def test_the_contender_beats_the_baseline_when_there_is_something_to_learn() -> None:
     data = made(days=40)
-    block = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2))[0]
+    block = plan_blocks(data.events, DAILY, HoldOut(days=5, folds=2), LABEL)[0]
     contender, baseline = judge_on_holdout(Evaluator(data=data, label=LABEL), table(), block, RECIPE, None).scores
     assert contender.loss < baseline.loss - 0.1
     assert contender.rows == baseline.rows == 5 * 60
@@ -50,7 +50,7 @@ def test_the_contender_beats_the_baseline_when_there_is_something_to_learn() -> 
 
 def test_a_live_model_that_has_seen_the_hold_out_is_compared_by_its_recipe() -> None:
     data, declared = made(days=40), table()
-    block = plan_blocks(data.events, DAILY, declared.holdout)[0]
+    block = plan_blocks(data.events, DAILY, declared.holdout, LABEL)[0]
     champion = served(data, declared, datetime(2024, 2, 9, tzinfo=UTC))
     contender, _, live = judge_on_holdout(Evaluator(data=data, label=LABEL), declared, block, RECIPE, champion).scores
     assert live.note.startswith("same recipe")
@@ -59,7 +59,7 @@ def test_a_live_model_that_has_seen_the_hold_out_is_compared_by_its_recipe() -> 
 
 def test_an_older_live_model_is_compared_as_it_is_served() -> None:
     data, declared = made(days=40), table()
-    block = plan_blocks(data.events, DAILY, declared.holdout)[0]
+    block = plan_blocks(data.events, DAILY, declared.holdout, LABEL)[0]
     champion = served(data, declared, block.cutoff - timedelta(days=3))
     *_, live = judge_on_holdout(Evaluator(data=data, label=LABEL), declared, block, RECIPE, champion).scores
     assert live.note == "as served"
@@ -67,7 +67,7 @@ def test_an_older_live_model_is_compared_as_it_is_served() -> None:
 
 def test_a_live_model_whose_feature_is_gone_is_compared_by_its_recipe_without_it() -> None:
     data, declared = made(days=40), table()
-    block = plan_blocks(data.events, DAILY, declared.holdout)[0]
+    block = plan_blocks(data.events, DAILY, declared.holdout, LABEL)[0]
     gone = (*data.features, Column(name="gone", type="DOUBLE", role="feature"))
     champion = served(data, declared, block.cutoff, features=gone)
     *_, live = judge_on_holdout(Evaluator(data=data, label=LABEL), declared, block, RECIPE, champion).scores
