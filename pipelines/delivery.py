@@ -97,6 +97,22 @@ def read_delivery(folder: Path) -> Delivery | None:
     return delivery if whole else None
 
 
+def require_current(table: str, delivery: str, settings: Settings) -> None:
+    """Refuse to go on with what was read of a delivery after another one became current meanwhile.
+
+    Raises:
+        NoData: it did.
+    """
+    now = current_delivery(table, settings).id
+    if now != delivery:
+        raise NoData(
+            f"data of '{table}'",
+            expected=f"delivery {delivery} to stay current",
+            found=f"{now}, ingested meanwhile",
+            fix="Run it again.",
+        )
+
+
 @contextmanager
 def exclusive(table: str, settings: Settings) -> Iterator[None]:
     """Hold a table's data folder: one ingest at a time, the others wait.

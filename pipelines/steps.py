@@ -60,17 +60,18 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
     """
     import pyarrow.parquet as pq
 
-    from pipelines.delivery import current_delivery
+    from pipelines.delivery import current_delivery, require_current
     from pipelines.features.served import plan_declared
     from pipelines.features.skew import require_positional
     from pipelines.features.training_set import training_set
     from pipelines.files import link_or_copy
     from pipelines.queries import population
 
+    delivery = current_delivery(run.table.name, run.settings).id
     pq.write_table(population(run.product, run.settings, run.as_of), run.file(POPULATION))
     planned = plan_declared(run.product, run.settings, source, run.as_of)
     built = training_set(planned, run.settings)
-    delivery = current_delivery(run.table.name, run.settings)
+    require_current(run.table.name, delivery, run.settings)  # each of them followed the link by itself
     columns = source.columns()
     require_positional(run.product, columns)
     path = run.file(TRAINING)
@@ -78,7 +79,7 @@ def build_training_set(run: Run, source: FeatureSource) -> Examples:
     examples = Examples(
         id=built.record.name,
         path=str(path),
-        delivery=delivery.id,
+        delivery=delivery,
         columns=columns,
         note=planned.note,
         definitions=built.record.recipe.definitions,

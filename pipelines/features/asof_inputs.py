@@ -181,8 +181,11 @@ def types_of(con: duckdb.DuckDBPyConnection, scan: str) -> dict[str, str]:
 
 
 def scan_of(source: Any, repo: Path | None) -> str:
-    """The table function that reads a source: a file, or a folder of files."""
-    path = path_of(source, repo)
+    """The table function that reads a source: a file, or a folder of files.
+
+    Links are followed once, here: one query looks at types, at order and at rows, and all must be of one delivery.
+    """
+    path = path_of(source, repo).resolve()
     return f"read_parquet({text(str(path / '*.parquet') if path.is_dir() else str(path))})"
 
 

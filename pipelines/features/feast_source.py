@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batch_scoring.domain import Column
@@ -62,7 +61,7 @@ class FeastFeatures:
         store = workspace.open_store(self.settings)
         views = {view.name: view for view in store.list_feature_views()}
         return tuple(
-            _definition(views[projection.name], projection, self.settings.data)
+            _definition(views[projection.name], projection, self.settings)
             for projection in self._service(store).feature_view_projections
         )
 
@@ -100,7 +99,7 @@ class FeastFeatures:
 
         name = self.product.table.feature_service
         try:
-            return store.get_feature_service(name)
+            service = store.get_feature_service(name)
         except FeatureServiceNotFoundException:
             known = ", ".join(service.name for service in store.list_feature_services()) or "none; run 'feast apply'"
             raise DeclarationError(
@@ -109,6 +108,16 @@ class FeastFeatures:
                 found=repr(name),
                 fix="Name one of them, or declare it in features.py.",
             ) from None
+        stored = {view.name for view in store.list_feature_views()}
+        for projection in service.feature_view_projections:
+            if projection.name not in stored:  # computed by code, which no hash of definitions and files can stand for
+                raise DeclarationError(
+                    f"{self.product.folder.name}/features.py: FeatureService '{name}'",
+                    expected="feature views that are stored",
+                    found=f"the on-demand view '{projection.name}'",
+                    fix="Compute it in the SQL of a dataset.",
+                )
+        return service
 
 
 def bound(config: Any, settings: Settings) -> None:
@@ -125,9 +134,11 @@ def bound(config: Any, settings: Settings) -> None:
     config.memory_limit, config.threads = settings.memory_limit, settings.threads
 
 
-def _definition(view: Any, projection: Any, data: Path) -> ViewDefinition:
-    source = view.batch_source
-    path = Path(source.path)
+def _definition(view: Any, projection: Any, settings: Settings) -> ViewDefinition:
+    from pipelines.features.asof_inputs import path_of
+
+    source, data = view.batch_source, settings.data
+    path = path_of(source, settings.repo)
     return ViewDefinition(
         name=view.name,
         keys={key: projection.join_key_map.get(key, key) for key in view.join_keys},

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from batch_scoring.errors import NoData
 from batch_scoring.settings import Settings
-from pipelines.delivery import current_delivery
+from pipelines.delivery import current_delivery, require_current
 from pipelines.features.port import FeatureSource
+from pipelines.features.sources import Source, hashed_sources
 from pipelines.files import write_whole
 from pipelines.queries import labelled_examples
 from pipelines.repository import Product
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _KEPT = 3
-_FORMAT = 1
+_FORMAT = 2
 
 
 def retrieved_examples(product: Product, settings: Settings, source: FeatureSource) -> Path:
@@ -33,25 +34,39 @@ def retrieved_examples(product: Product, settings: Settings, source: FeatureSour
         time and key.
 
     Raises:
-        NoData: nothing was ingested, there is no example, or another delivery became current meanwhile.
+        NoData: nothing was ingested, there is no example, or a file that is read was replaced meanwhile.
     """
     delivery = current_delivery(product.table.name, settings)
-    path = settings.data / product.table.name / "examples" / f"{_identity(product, source, delivery.id)}.parquet"
+    views = source.definitions()
+    sources = hashed_sources(views, settings.data)
+    path = settings.data / product.table.name / "examples" / f"{_identity(product, source, delivery.id, sources)}.parquet"
     if not path.exists():
         examples = source.training(labelled_examples(product, settings))
-        if current_delivery(product.table.name, settings).id != delivery.id:
-            raise NoData(
-                f"examples of '{product.table.name}'",
-                expected=f"delivery {delivery.id} to stay current",
-                found="another ingest during retrieval",
-                fix="Run it again.",
-            )
+        require_current(product.table.name, delivery.id, settings)
+        require_unchanged(sources, hashed_sources(views, settings.data))
         _write(examples, path)
     return path
 
 
-def _identity(product: Product, source: FeatureSource, delivery: str) -> str:
-    parts = (str(_FORMAT), source.fingerprint(), product.table.feature_service, delivery)
+def require_unchanged(before: tuple[Source, ...], now: tuple[Source, ...]) -> None:
+    """Refuse features that were read while one of their sources was replaced.
+
+    Raises:
+        NoData: one was.
+    """
+    changed = next((one.name for one, other in zip(before, now, strict=True) if one != other), None)
+    if changed:
+        raise NoData(
+            f"feature source {changed}",
+            expected="one that stays as it is while it is read",
+            found="another one, delivered meanwhile",
+            fix="Run it again.",
+        )
+
+
+def _identity(product: Product, source: FeatureSource, delivery: str, sources: tuple[Source, ...]) -> str:
+    """Also of sources outside the table's own delivery: another product's, or a file that somebody put there."""
+    parts = (str(_FORMAT), source.fingerprint(), product.table.feature_service, delivery, str(sources))
     label = (str(product.table.entity), product.sql(product.table.label.sql))
     return hashlib.sha256("\n".join(parts + label).encode()).hexdigest()[:12]
 

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 from batch_scoring.domain import FEATURES, Column, Manifest
 from batch_scoring.errors import NoData
 from batch_scoring.settings import Settings
+from pipelines.delivery import current_delivery, require_current
 from pipelines.features.port import FeatureSource
 from pipelines.features.retrieved import retrieved_examples
+from pipelines.features.sources import Source
 from pipelines.features.training_set import (
     EVENT,
     KNOWN,
     LABEL,
     Planned,
-    Source,
     describe_inputs,
     known_examples,
     plan_history,
@@ -48,6 +49,7 @@ def plan_declared(product: Product, settings: Settings, source: FeatureSource, a
     """
     if product.table.train_on == "history":
         return plan_history(product, settings, source, as_of)
+    delivery = current_delivery(product.table.name, settings).id
     versions = served_versions(product.table, settings.store, source.columns(), as_of)
     examples = served_examples(product, settings, source, as_of, versions)
     if lacking := why_too_few(product.table, examples):
@@ -56,8 +58,9 @@ def plan_declared(product: Product, settings: Settings, source: FeatureSource, a
         return replace(plan_history(product, settings, source, as_of), note=note)
     sources = tuple(Source(name=f"version {each.version}", sha256=_features_hash(each)) for each in versions)
     views = source.definitions()
+    require_current(product.table.name, delivery, settings)
     recipe = describe_inputs(product, as_of, examples, train_on="served", views=views, sources=sources)
-    return Planned(recipe=recipe, make=lambda: examples)
+    return Planned(recipe=recipe, make=lambda: examples, delivery=delivery)
 
 
 def served_versions(table: PredictionTable, store: Path, columns: tuple[Column, ...], as_of: datetime) -> tuple[Manifest, ...]:

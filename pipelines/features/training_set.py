@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +22,10 @@ from batch_scoring.codec import from_json, to_json, to_pretty_json
 from batch_scoring.declare import Label, TableName, TrainOn
 from batch_scoring.errors import NoData, NotFound, StoreCorrupt
 from batch_scoring.settings import Settings
-from pipelines.delivery import current_delivery
+from pipelines.delivery import current_delivery, require_current
 from pipelines.features.port import FeatureSource, ViewDefinition
-from pipelines.features.retrieved import retrieved_examples
+from pipelines.features.retrieved import require_unchanged, retrieved_examples
+from pipelines.features.sources import Source, hashed_sources
 from pipelines.files import sha256_of, write_whole
 from pipelines.repository import Product
 
@@ -37,14 +37,6 @@ KEPT = 7
 
 EVENT, LABEL, KNOWN = "event_timestamp", "label", "label_known_at"
 _MOST_VALUES = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A file that features were read from: a dataset of the delivery, or the served features of a version."""
-
-    name: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +122,12 @@ class Planned:
     """A training set that need not be on disk: its recipe, and how its rows are made.
 
     Attributes:
-        note: why it is not the set that the table asks for, if so.
+        delivery: that its examples were read from. note: why it is not the set that the table asks for, if so.
     """
 
     recipe: Recipe
     make: Callable[[], pa.Table]
+    delivery: str
     note: str = ""
 
 
@@ -142,20 +135,26 @@ def plan_history(product: Product, settings: Settings, source: FeatureSource, as
     """The current delivery's training set at a cut-off. Planning reads keys, moments and labels, no feature.
 
     Raises:
-        NoData: nothing was ingested, or no label was known at the cut-off.
+        NoData: nothing was ingested, no label was known at the cut-off, or what is read was replaced meanwhile.
     """
     import pyarrow.parquet as pq
 
     table = product.table
+    delivery = current_delivery(table.name, settings).id
+    views = source.definitions()
+    sources = hashed_sources(views, settings.data)
     retrieved = retrieved_examples(product, settings, source)
     early = [(EVENT, "<=", as_of), (KNOWN, "<=", as_of)]  # fewer rows to read; which ones count is decided below
     columns = [*table.entity.key_names, EVENT, LABEL, KNOWN]
     examples = known_examples(pq.read_table(retrieved, columns=columns, filters=early), table.label, as_of)
-    views = source.definitions()
-    files = {view.source: settings.data / view.source for view in views}
-    sources = tuple(Source(name=name, sha256=_hash_now(path)) for name, path in sorted(files.items()))
+    require_current(table.name, delivery, settings)
+    require_unchanged(sources, hashed_sources(views, settings.data))
     recipe = describe_inputs(product, as_of, examples, train_on="history", views=views, sources=sources)
-    return Planned(recipe=recipe, make=lambda: known_examples(pq.read_table(retrieved, filters=early), table.label, as_of))
+
+    def make() -> pa.Table:
+        return known_examples(pq.read_table(retrieved, filters=early), table.label, as_of)
+
+    return Planned(recipe=recipe, make=make, delivery=delivery)
 
 
 def describe_inputs(
@@ -239,7 +238,7 @@ def training_set(planned: Planned, settings: Settings) -> TrainingSet:
     path = _folder(settings, recipe.table) / f"{recipe.name}.parquet"
     before = _read_record(path.with_suffix(".json"))
     if before is None or not is_whole(before, path):
-        record = _write(recipe, planned.make(), path, current_delivery(recipe.table, settings).id)
+        record = _write(recipe, planned.make(), path, planned.delivery)
         if before is not None and before.written_by == record.written_by and before.sha256 != record.sha256:
             path.unlink()
             raise StoreCorrupt(
@@ -337,13 +336,3 @@ def _read_record(path: Path) -> Record | None:
         return from_json(path.read_bytes(), Record)
     except (OSError, ValueError):  # not there, or of an older format: it is made again
         return None
-
-
-def _hash_now(path: Path) -> str:
-    found = path.resolve().stat()
-    return _hash_once(path.resolve(), found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)  # a replay asks for the same files every day
-def _hash_once(path: Path, _size: int, _changed: int) -> str:
-    return sha256_of(path)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch_scoring.errors import DeclarationError
+from pipelines.features.asof_inputs import scan_of
 from pipelines.features.asof_store import AsofDuckDBOfflineStoreConfig
 
 # Feast 0.67 calls saved datasets and on-demand views experimental; ibis 12 calls a method of DuckDB 2 by its old name.
@@ -365,6 +367,18 @@ def test_materialize_brings_the_newest_row_online(shop: Shop):
         features=["known:size"], entity_rows=[{"one": 1, "other": "a"}, {"one": 2, "other": "a"}]
     )
     assert found.to_dict()["size"] == [2, None]
+
+
+def test_a_query_reads_one_delivery_though_another_becomes_current_meanwhile(tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"name": [name]}), tmp_path / name / "facts.parquet")
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    scan = scan_of(FileSource(path=str(link / "facts.parquet"), timestamp_field="at"), None)
+    link.unlink()
+    link.symlink_to("two")
+    assert duckdb.sql(f"FROM {scan}").fetchall() == [("one",)]
 
 
 def test_writing_into_a_source_is_refused(shop: Shop):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from batch_scoring.domain import Column
 from batch_scoring.errors import DeclarationError
 from pipelines.features import FeastFeatures
+from pipelines.features.sources import hashed_sources
 from pipelines.ingest import ingest
 from pipelines.queries import population
 
@@ -196,3 +197,49 @@ def test_a_service_that_is_not_declared_is_named(orders: FeastFeatures):
     product = replace(orders.product, table=replace(orders.product.table, feature_service="order"))
     with pytest.raises(DeclarationError, match=r"a FeatureService of the repository: .*orders"):
         FeastFeatures(product=product, settings=orders.settings).columns()
+
+
+@pytest.mark.filterwarnings("ignore:On demand feature view is an experimental feature:RuntimeWarning")
+def test_a_service_with_an_on_demand_view_is_one_sentence(facts: FeastFeatures):
+    deliver(facts, [Fact(1, 1, START, START, 1)])
+    file = facts.product.folder / "features.py"
+    declared = file.read_text()
+    doubled = """
+from feast.on_demand_feature_view import on_demand_feature_view
+
+@on_demand_feature_view(sources=[known], schema=[Field(name="doubled", dtype=Float64)], mode="pandas")
+def twice(inputs):
+    return inputs[["size"]].rename(columns={"size": "doubled"}) * 2.0
+"""
+    file.write_text(
+        declared.replace("\nfacts = FeatureService", doubled + "\nfacts = FeatureService").replace(
+            "[known])\n", "[known, twice])\n"
+        )
+    )
+    try:
+        facts.apply()
+        for ask in (facts.columns, facts.definitions):
+            with pytest.raises(DeclarationError, match="found the on-demand view 'twice'"):
+                ask()
+    finally:
+        file.write_text(declared)
+        facts.apply()
+
+
+def test_a_source_may_be_a_folder_named_from_the_repository(facts: FeastFeatures):
+    deliver(facts, [Fact(1, 1, START, START, 7)])
+    file = facts.product.folder / "features.py"
+    declared = file.read_text()
+    file.write_text(declared.replace('dataset_path("facts", "facts")', '"../data/facts/current"'))
+    try:
+        facts.apply()
+        (view,) = facts.definitions()
+        assert Path(facts.settings.data / view.source).is_dir()
+        assert answers(facts, [(1, 1, START)])[0][0] == 7
+        (before,) = hashed_sources([view], facts.settings.data)
+        deliver(facts, [Fact(1, 1, START, START, 8)])
+        (after,) = hashed_sources([view], facts.settings.data)
+        assert before.sha256 != after.sha256
+    finally:
+        file.write_text(declared)
+        facts.apply()
