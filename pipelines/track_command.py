@@ -13,13 +13,14 @@ def track(
     """Write versions and what is served into MLflow: runs, models, aliases. What it holds already is left alone."""
     from pipelines.cli import _settings
     from pipelines.console import out, show_json, steps
+    from pipelines.tracking.address import shown
     from pipelines.tracking.catch_up import catch_up, tracker
 
     settings = _settings()
     with steps("tracking") as (doing, _):
         done = catch_up(settings, progress=doing)
     if json:
-        show_json({"tracker": tracker(settings), "tables": list(done)})
+        show_json({"tracker": shown(tracker(settings)), "tables": list(done)})
         return
     for each in done:
         versions = ", ".join(str(version) for version in each.versions) or "none"

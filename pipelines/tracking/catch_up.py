@@ -7,6 +7,7 @@ takes seconds. The marker is a shortcut and no truth: without it, MLflow itself 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ class Sent:
 
 
 Marker = dict[str, dict[str, Sent]]
-"""By tracker's URI and table."""
+"""By SHA-256 of the tracker's URI, which may hold a password, and by table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,10 @@ class Tracked:
 
 
 def tracker(settings: Settings) -> str:
-    """The URI of the tracker: ``MLFLOW_TRACKING_URI``, or a SQLite file in the data folder."""
+    """The URI of the tracker: ``MLFLOW_TRACKING_URI``, or a SQLite file in the data folder.
+
+    People see it by :func:`pipelines.tracking.address.shown` alone.
+    """
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{settings.data / _FOLDER / 'mlflow.db'}"
 
 
@@ -74,7 +78,7 @@ def pending(settings: Settings) -> tuple[Wanted, ...]:
     from batch_scoring.store.layout import table_names
 
     snapshot = Reader(settings.store).snapshot()
-    known = _read_marker(settings).get(tracker(settings), {})
+    known = _read_marker(settings).get(_tracker_hash(settings), {})
     wanted = []
     for table in table_names(settings.store):
         kept = versions(Store(root=settings.store), table)
@@ -126,18 +130,17 @@ def follow(settings: Settings) -> None:
         with _alone(settings, wait=False) as mine:
             if not mine or not pending(settings):
                 return
-        log = (settings.data / _FOLDER / "log.txt").open("ab")
-    except (OSError, StoreError):  # a tracker that cannot be followed must not stop what it follows
+        with (settings.data / _FOLDER / "log.txt").open("ab") as log:
+            subprocess.Popen(  # our own interpreter and module
+                [sys.executable, "-m", "pipelines", "track"],
+                env=os.environ | {"FORETABLE_WORKSPACE": str(settings.workspace)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    except (OSError, StoreError):  # a tracker that cannot be followed, not even a process for it, must not stop what it follows
         return
-    with log:
-        subprocess.Popen(  # our own interpreter and module
-            [sys.executable, "-m", "pipelines", "track"],
-            env=os.environ | {"FORETABLE_WORKSPACE": str(settings.workspace)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
 
 
 @contextmanager
@@ -154,6 +157,10 @@ def _alone(settings: Settings, *, wait: bool) -> Iterator[bool]:
         yield True
 
 
+def _tracker_hash(settings: Settings) -> str:
+    return hashlib.sha256(tracker(settings).encode()).hexdigest()
+
+
 def _marker(settings: Settings) -> Path:
     return settings.data / _FOLDER / _MARKER
 
@@ -167,7 +174,7 @@ def _read_marker(settings: Settings) -> Marker:
 
 def _mark(settings: Settings, wanted: Wanted) -> None:
     marker = _read_marker(settings)
-    marker.setdefault(tracker(settings), {})[wanted.table] = wanted.sent
+    marker.setdefault(_tracker_hash(settings), {})[wanted.table] = wanted.sent
     unfinished = _marker(settings).with_suffix(".tmp")
     unfinished.write_bytes(to_json(marker))
     unfinished.replace(_marker(settings))

@@ -13,6 +13,7 @@ from batch_scoring.domain import MANIFEST, MODEL, Manifest, VersionId
 from batch_scoring.errors import TrackingUnavailable
 from batch_scoring.store.layout import version_folder
 from explain.card import model_card, to_markdown
+from pipelines.tracking.address import shown, without_secrets
 from pipelines.tracking.facts import KEY, RunFacts, key_of, run_facts
 
 if TYPE_CHECKING:
@@ -183,11 +184,9 @@ def _plain_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 -- MLflow, SQLAlchemy, requests and the file system share no base
-        scheme, _, rest = uri.partition("://")
-        login, at, place = rest.rpartition("@")
-        said = str(error).replace(login + at, "") if login else str(error)
+        said = without_secrets(str(error), uri)
         raise TrackingUnavailable(
-            f"MLflow at {scheme}://{place}",
+            f"MLflow at {shown(uri)}",
             expected="a tracking server or database that answers",
             found=f"{type(error).__name__}: {said.splitlines()[0][:200] if said else 'no answer'}",
             fix="Nothing published is affected; run 'foretable track' when it is back.",
