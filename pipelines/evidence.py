@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from batch_scoring import tasks
 from batch_scoring.codec import from_json
+from batch_scoring.declare import Number
 from batch_scoring.domain import EXPLANATIONS, FEATURES, MODEL, PREDICTIONS, Column, Skew, Training
 from batch_scoring.gates import Evidence
 from pipelines.run import Examples, Run, Trained
@@ -50,6 +51,8 @@ def gather(run: Run, training: Training) -> Evidence:
         baseline_loss=judged.baseline,
         live_loss=judged.live,
         live_note=said[LIVE].note if LIVE in said else "",
+        apart=live.apart,
+        squared=isinstance(run.table.task, Number) and run.table.task.quantile is None,
         baseline=said[BASELINE].note,
         gain=judged.gain,
         excess=judged.excess,

@@ -86,11 +86,12 @@ class Tunable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeatsBaseline(Tunable):
-    """The mean loss on the hold-out is lower than the best naive baseline's by more than ``margin`` of it.
+    """The mean loss on the hold-out could be lower than the best naive baseline's by more than ``margin`` of it, within chance.
 
     Observed: the gain, in the unit of the loss, at its upper one-sided bound of ``confidence`` (paired bootstrap): a week
     in which chance favoured the naive forecast is no reason to stay with yesterday's model, a model that could not even
-    with luck be better by ``margin`` is. A ``confidence`` of 0.5 judges the bare mean.
+    with luck be better by ``margin`` is. While nothing is live there is nothing to stay with: the gain itself must be above
+    0 too, and is what is observed if it is not. A ``confidence`` of 0.5 judges the bare mean.
     """
 
     margin: float = 0.01
@@ -197,7 +198,7 @@ class SuspiciouslyGood(Tunable):
     """The contender takes away no more than ``max_skill`` of the best baseline's loss, and its AUC is at most ``max_auc``.
 
     Nobody forecasts that well; something that is known only afterwards is among the features. Observed: the share of the
-    loss, or the AUC where that is what is too good.
+    loss of record (of numbers, the root of the mean square), or the AUC where that is what is too good.
     """
 
     max_skill: float = 0.8
@@ -212,7 +213,8 @@ class SuspiciouslyGood(Tunable):
 class ImportanceJump(Tunable):
     """No feature's share of all contributions leaps from that in the live version. Observed: the largest rise.
 
-    A feature that the live version does not have, or every feature when nothing is live, rises from an equal share.
+    A feature that the live version does not have rises from an equal share. So does every feature when nothing is live; a
+    leap then only warns, for nobody knows what is usual.
     """
 
     max_rise: float = 0.35
@@ -270,7 +272,7 @@ class BiggestMovers(Tunable):
     Observed: how far, as a share of all ranks, the entity at that quantile moved. ``foretable movers`` lists them.
     """
 
-    max_jump: float = 0.75
+    max_jump: float = 0.6
     share: float = 0.05
 
     def __post_init__(self) -> None:
@@ -307,7 +309,7 @@ class FeatureCoverage(Tunable):
 class FeatureRange(Tunable):
     """No number lies far outside what training saw: a changed unit, a stray default. Observed: the largest such share.
 
-    Far is more than ``slack`` times the training range beyond its ends; the range is that of the middle 99.8 %, and at
+    Far is more than three times the training range beyond its ends; the range is that of the middle 99.8 %, and at
     least as wide as its larger end.
     """
 

@@ -99,7 +99,8 @@ class Evidence:
         contributions_error: largest |Σ contributions + base − margin|.
         loss: mean loss of the contender's rows on the hold-out; baseline_loss, live_loss: of the others there.
         baseline: which one is the best. gain: best baseline less contender; excess: contender less live.
-        live_*, score_*, *_moves, excess: None or empty when nothing is live or it cannot be compared.
+        squared: the losses are means of squares; their roots are what the table is judged by.
+        live_*, score_*, *_moves, excess: None or empty when nothing is live or it cannot be compared. apart: why it cannot.
         rank_moves: percentiles 0 to 100 of the entities' change of rank, as a share of the table.
         importance: each feature's share of all absolute contributions; live_importance: the same in the live version.
         new_nulls: per feature, its null share now less that of the newest training rows. out_of_range: share far outside.
@@ -119,6 +120,8 @@ class Evidence:
     live_loss: float | None
     score_psi: float | None
     live_note: str = ""
+    apart: str = ""
+    squared: bool = False
     baseline: str = ""
     gain: Paired | None = None
     excess: Paired | None = None

@@ -51,7 +51,7 @@ def judge(evidence: Evidence, gates: tuple[Gate, ...], waivers: tuple[Waiver, ..
     """
     judged = _with_integrity(gates)
     reasons = _reasons(judged, waivers)
-    results = (replace(_judge_one(evidence, gate), severity=_severity(gate)) for gate in judged)
+    results = (replace(_judge_one(evidence, gate), severity=_severity_now(evidence, gate)) for gate in judged)
     return tuple(result if result.passed else replace(result, waived=reasons.get(result.gate, "")) for result in results)
 
 
@@ -72,6 +72,11 @@ def _with_integrity(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
 
 def _severity(gate: Gate) -> Severity:
     return gate.severity if isinstance(gate, Tunable) else "error"
+
+
+def _severity_now(evidence: Evidence, gate: Gate) -> Severity:
+    """As declared; but how much a feature says is no leap where nothing is live that said less."""
+    return "warn" if isinstance(gate, ImportanceJump) and not evidence.live_importance else _severity(gate)
 
 
 def require_waivable(gates: tuple[Gate, ...], waivers: tuple[Waiver, ...]) -> None:
@@ -134,14 +139,14 @@ def _judge_one(evidence: Evidence, gate: Gate) -> GateResult:  # noqa: PLR0912  
         case ScoreShift(max_psi=limit):
             psi = evidence.score_psi
             return (
-                _nothing_live(name, limit)
+                _nothing_live(name, evidence, limit)
                 if psi is None
                 else _at_most(name, psi, limit, f"scores moved by a PSI of {psi:.3f} from the live ones")
             )
         case ScoreDistance(max_deviations=limit):
             far = evidence.score_distance
             return (
-                _nothing_live(name, limit)
+                _nothing_live(name, evidence, limit)
                 if far is None
                 else _at_most(name, far, limit, f"scores lie {far:.2f} standard deviations from the live ones")
             )
@@ -169,19 +174,29 @@ def _judge_gain(name: str, evidence: Evidence, gate: BeatsBaseline) -> GateResul
     bare = evidence.baseline_loss - evidence.loss
     bound = bare if gain is None else upper_bound(gain, gate.confidence)
     limit = gate.margin * evidence.baseline_loss
-    passed = math.isfinite(bound) and bound > limit
+    could_be = math.isfinite(bound) and bound > limit
+    if could_be and evidence.live_loss is None and not bare > 0:
+        could_be, bound, limit = False, bare, 0.0
     which = f"the best baseline's ({evidence.baseline})" if evidence.baseline else "the baseline's"
     could = "" if gain is None or gate.confidence == 0.5 else f", at most {bound:.4f} at {gate.confidence:.0%} confidence"
     message = (
         f"mean loss {evidence.loss:.4f} against {which} {evidence.baseline_loss:.4f}: a gain of {bare:.4f}{could}; "
-        f"{'more' if passed else 'not more'} than the required {limit:.4g}."
+        f"{_of_gain(bare, limit, could_be, first=evidence.live_loss is None)}."
     )
-    return GateResult(gate=name, passed=passed, observed=_finite(bound), limit=limit, message=message)
+    return GateResult(gate=name, passed=could_be, observed=_finite(bound), limit=limit, message=message)
+
+
+def _of_gain(bare: float, limit: float, could_be: bool, *, first: bool) -> str:
+    if could_be:
+        return f"{'more than' if bare > limit else 'within chance of more than'} the required {limit:.4g}"
+    if first and limit == 0:
+        return "with nothing live to stay with, it must be above 0 itself"
+    return f"not more than the required {limit:.4g}"
 
 
 def _judge_excess(name: str, evidence: Evidence, gate: NotWorseThanLive) -> GateResult:
     if evidence.live_loss is None:
-        return _nothing_live(name, gate.margin)
+        return _nothing_live(name, evidence, gate.margin)
     bare = evidence.loss - evidence.live_loss
     bound = bare if evidence.excess is None else lower_bound(evidence.excess, gate.confidence)
     how = f" ({evidence.live_note})" if evidence.live_note else ""
@@ -275,7 +290,8 @@ def _judge_metric(name: str, evidence: Evidence, gate: MetricLimit) -> GateResul
 
 
 def _judge_suspicion(name: str, evidence: Evidence, gate: SuspiciouslyGood) -> GateResult:
-    skill = 1 - evidence.loss / evidence.baseline_loss if evidence.baseline_loss else 0.0
+    left = evidence.loss / evidence.baseline_loss if evidence.baseline_loss else 1.0
+    skill = 1 - (left**0.5 if evidence.squared else left)
     area = {metric.name: metric.value for metric in evidence.metrics}.get("auc")
     if area is not None and area > gate.max_auc:
         return _at_most(name, area, gate.max_auc, f"the contender's AUC is {area:.4f}, too good to be true")
@@ -289,7 +305,8 @@ def _judge_importance(name: str, evidence: Evidence, limit: float) -> GateResult
     before = {feature: evidence.live_importance.get(feature, equal) for feature in evidence.importance}
     worst = max(evidence.importance, key=lambda feature: evidence.importance[feature] - before[feature])
     rise = evidence.importance[worst] - before[worst]
-    seen = f"'{worst}' makes {evidence.importance[worst]:.0%} of all contributions, after {before[worst]:.0%}"
+    since = "after" if worst in evidence.live_importance else "against an equal share of"
+    seen = f"'{worst}' makes {evidence.importance[worst]:.0%} of all contributions, {since} {before[worst]:.0%}"
     return _at_most(name, rise, limit, seen)
 
 
@@ -317,7 +334,7 @@ def _judge_refit(name: str, evidence: Evidence, gate: RefitAgrees) -> GateResult
 
 def _judge_movers(name: str, evidence: Evidence, gate: BiggestMovers) -> GateResult:
     if not evidence.rank_moves:
-        return _nothing_live(name, gate.max_jump)
+        return _nothing_live(name, evidence, gate.max_jump)
     place = (len(evidence.rank_moves) - 1) * max(0.0, 1 - gate.share)
     below = int(place)
     above = min(below + 1, len(evidence.rank_moves) - 1)
@@ -329,7 +346,7 @@ def _judge_movers(name: str, evidence: Evidence, gate: BiggestMovers) -> GateRes
 
 def _judge_population(name: str, evidence: Evidence, limit: float) -> GateResult:
     if not evidence.live_rows:
-        return _nothing_live(name, limit)
+        return _nothing_live(name, evidence, limit)
     change = abs(math.log(evidence.rows / evidence.live_rows)) if evidence.rows else math.inf
     return _at_most(name, change, limit, f"{evidence.rows} rows after {evidence.live_rows} in the live version")
 
@@ -351,8 +368,8 @@ def _passed(gate: str, limit: float, seen: str) -> GateResult:
     return GateResult(gate=gate, passed=True, observed=0.0, limit=float(limit), message=f"{seen}; passed.")
 
 
-def _nothing_live(gate: str, limit: float) -> GateResult:
-    return _passed(gate, limit, "nothing is live that it could be compared with")
+def _nothing_live(gate: str, evidence: Evidence, limit: float) -> GateResult:
+    return _passed(gate, limit, evidence.apart or "nothing is live that it could be compared with")
 
 
 def _finite(observed: float) -> float | None:

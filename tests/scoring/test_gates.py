@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +18,12 @@ from batch_scoring.gates import (
     Evidence,
     FairGroups,
     Group,
+    ImportanceJump,
     MetricLimit,
     Segment,
     SegmentsHold,
     Staleness,
+    SuspiciouslyGood,
     Waiver,
     default_gates,
     gate_names,
@@ -137,6 +140,40 @@ def test_a_first_version_has_nothing_to_be_compared_with_and_says_so() -> None:
     assert all(result.passed for result in results.values())
     for gate in ("not_worse_than_live", "score_shift", "score_distance", "biggest_movers", "population_change"):
         assert "nothing is live" in results[gate].message
+
+
+def test_a_first_version_must_beat_the_baseline_itself_and_a_later_one_only_could() -> None:
+    unlucky = replace(GOOD, loss=0.56, gain=Paired(mean=-0.01, error=0.02, clusters=7))
+    (later, *_) = judge(unlucky, (BeatsBaseline(),))
+    assert later.passed
+    assert "a gain of -0.0100, at most 0.0289 at 95% confidence; within chance of more than the required 0.0055." in later.message
+    first = replace(unlucky, live_loss=None, excess=None)
+    (refused, *_) = judge(first, (BeatsBaseline(),))
+    assert (refused.passed, refused.observed, refused.limit) == (False, pytest.approx(-0.01), 0.0)
+    assert refused.message.endswith("with nothing live to stay with, it must be above 0 itself.")
+    assert judge(replace(first, loss=0.549), (BeatsBaseline(),))[0].passed
+
+
+def test_a_leap_of_importance_only_warns_while_nothing_is_live() -> None:
+    lopsided = replace(GOOD, importance={"a": 0.9, "b": 0.1})
+    assert judge(lopsided, (ImportanceJump(),))[0].verdict == "fail"
+    (first, *_) = judge(replace(lopsided, live_importance={}), (ImportanceJump(),))
+    assert first.verdict == "warn"
+    assert "against an equal share of 50%" in first.message
+
+
+def test_a_table_of_numbers_is_suspicious_by_the_root_of_its_loss() -> None:
+    tenth = replace(GOOD, loss=0.055)  # of the squared loss, a third of its root
+    assert not judge(tenth, (SuspiciouslyGood(),))[0].passed
+    (result, *_) = judge(replace(tenth, squared=True), (SuspiciouslyGood(),))
+    assert result.passed
+    assert result.observed == pytest.approx(1 - 0.1**0.5)
+
+
+def test_a_reshuffled_table_is_a_leap_of_places() -> None:
+    moved = np.abs(np.subtract(*np.random.default_rng(0).random((2, 20_000))))  # every place drawn anew
+    percentiles = tuple(np.quantile(moved, np.linspace(0, 1, 101)).tolist())
+    assert failed(replace(GOOD, rank_moves=percentiles)) == ["biggest_movers"]
 
 
 def test_integrity_is_judged_even_when_it_is_not_declared() -> None:

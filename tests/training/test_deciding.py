@@ -1,5 +1,7 @@
 """A whole run that learns its threshold, measures a business metric, and goes out by a waiver that says why."""
 
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,7 +11,17 @@ import polars as pl
 import pytest
 from support.workspace import Workspace
 
-from batch_scoring import BusinessMetric, Decision, FairGroups, MetricLimit, MinimumRecall, Staleness, with_defaults
+from batch_scoring import (
+    BusinessMetric,
+    Decision,
+    FairGroups,
+    HoldOut,
+    MetricLimit,
+    MinimumRecall,
+    Number,
+    Staleness,
+    with_defaults,
+)
 from batch_scoring.calibration import Calibration, calibrated
 from batch_scoring.declare import TableName
 from batch_scoring.domain import PREDICTIONS, Manifest
@@ -79,6 +91,25 @@ def versions_of(root: Path) -> tuple[Manifest, ...]:
         return versions(Store(root=root), TableName("orders"))
     except UnknownTable:
         return ()
+
+
+def test_a_live_version_with_another_task_is_no_champion_and_the_gates_say_so(
+    orders: Workspace, store: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(store, tmp_path / "store", symlinks=True))
+    declared = orders.product.table
+    table = replace(declared, task=Number(unit="orders"), decision=Decision(), gates=with_defaults(), holdout=HoldOut(folds=1))
+    settings = orders.settings.model_copy(update={"store": root})
+    run = plan_run(replace(orders.product, table=table), settings, date(2024, 4, 16), "test")
+    with suppress(GateFailed):
+        run_all(run, orders.source, clock=lambda: datetime.now(UTC))
+    draft = versions_of(root)[-1].draft
+    assert draft.task == Number(unit="orders")
+    assert [score.who for score in draft.training.holdout] == ["contender", "baseline"]
+    said = {gate.gate: gate for gate in draft.gates}
+    for gate in ("not_worse_than_live", "score_distance", "biggest_movers", "population_change"):
+        assert said[gate].passed
+        assert "has another task (binary, now regression) and cannot be compared with" in said[gate].message
 
 
 def test_the_learned_threshold_is_stored_applied_and_reported_on_the_hold_out(store: Path, waived: Manifest) -> None:
