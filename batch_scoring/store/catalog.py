@@ -27,7 +27,7 @@ from batch_scoring.errors import StoreCorrupt
 from batch_scoring.store.index import feature_columns
 from batch_scoring.store.layout import (
     CATALOG,
-    read_release,
+    read_sound_release,
     read_sums,
     release_folder,
     table_names,
@@ -121,8 +121,8 @@ def _file_before(root: Path, release: Release) -> tuple[Release, bytes] | None:
         return None
     folder = release_folder(root, release.previous)
     try:
-        before, content = read_release(root, release.previous), (folder / CATALOG).read_bytes()
-    except (StoreCorrupt, FileNotFoundError):  # the record of it is gone, or its catalog was pruned
+        before, content = read_sound_release(root, release.previous), (folder / CATALOG).read_bytes()
+    except (StoreCorrupt, FileNotFoundError):  # the record of it is gone or damaged, or its catalog was pruned
         return None
     return (before, content) if read_sums(folder).get(CATALOG) == sha256(content).hexdigest() else None
 

@@ -43,7 +43,6 @@ from batch_scoring.store.layout import (
     numbers_in,
     read_current,
     read_manifest,
-    releases_folder,
     unknown_table,
     version_folder,
     version_ids,
@@ -52,7 +51,7 @@ from batch_scoring.store.layout import (
 )
 from batch_scoring.store.lock import locked
 from batch_scoring.store.reader import OpenVersion, open_version
-from batch_scoring.store.releases import commit
+from batch_scoring.store.releases import commit, next_release
 from batch_scoring.store.sorting import connect, scanning
 from batch_scoring.store.sql import path_text
 from batch_scoring.store.tombstones import Tombstones, new_tombstones, read_tombstones, write_tombstones
@@ -150,11 +149,9 @@ def settle(store: Store, table: TableName, tombstones: Tombstones, progress: Pro
         for each in walk_back(store.root, current)
     )
     if any(rewritten.values()) or not recorded:
-        number = max(current.id, *numbers_in(releases_folder(store.root))) + 1
+        number = next_release(store.root, current)
         action = Action(kind="erase", table=table)
-        told = replace(
-            current, id=ReleaseId(number), previous=current.id, action=action, who=last.who, when=last.when, why=last.why
-        )
+        told = replace(current, id=number, previous=current.id, action=action, who=last.who, when=last.when, why=last.why)
         current = commit(store, told)
     else:
         store.files.sync_folder(store.root)  # the flip may have been somebody's last act before a failed fsync

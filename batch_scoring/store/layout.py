@@ -23,7 +23,7 @@ from pathlib import Path
 
 from batch_scoring.codec import from_json
 from batch_scoring.declare import TableName
-from batch_scoring.domain import MANIFEST, Manifest, Release, ReleaseId, VersionId
+from batch_scoring.domain import MANIFEST, Manifest, Release, ReleaseId, Served, VersionId
 from batch_scoring.errors import StoreCorrupt, UnknownTable, UnknownVersion
 from batch_scoring.store.files import Files, no_store
 
@@ -39,6 +39,8 @@ SUMS = "SHA256SUMS"
 ERASED = "erased.json"
 ERASED_NEXT = "erased.json.next"
 BUILDING = "building-"
+DAMAGED = "damaged-"
+"""Of a release that could not be read any more when ``repair --force`` went back behind it; its number is not used again."""
 
 _NUMBER = re.compile(r"\d{6,}")
 _TABLE = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -95,8 +97,13 @@ def numbers_in(folder: Path, prefix: str = "") -> tuple[int, ...]:
         names = os.listdir(folder)  # noqa: PTH208 -- half the time of iterdir, and every publish counts versions
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    found = (name[len(prefix) :] for name in names if name.startswith(prefix))
-    return tuple(sorted(int(number) for number in found if _NUMBER.fullmatch(number)))
+    return tuple(sorted(number for name in names if (number := number_in(name, prefix)) is not None))
+
+
+def number_in(name: str, prefix: str = "") -> int | None:
+    """``<prefix>000007`` -> 7; None for any other name."""
+    number = name.removeprefix(prefix)
+    return int(number) if name.startswith(prefix) and _NUMBER.fullmatch(number) else None
 
 
 def table_names(root: Path) -> tuple[TableName, ...]:
@@ -155,15 +162,41 @@ def read_release(root: Path, release: ReleaseId) -> Release:
     Raises:
         StoreCorrupt: missing or unreadable.
     """
+    return _read_release(root, release, sound=False)
+
+
+def read_sound_release(root: Path, release: ReleaseId) -> Release:
+    """As :func:`read_release`, but only with its recorded checksum.
+
+    For whatever is to be served, or carried on into another release: a changed number is as readable as the right one.
+
+    Raises:
+        StoreCorrupt: missing, unreadable, or not what was written.
+    """
+    return _read_release(root, release, sound=True)
+
+
+def read_sound_current(root: Path) -> Release:
+    """As :func:`read_current`, but only with its recorded checksum.
+
+    Raises:
+        StoreUnavailable: there is no store here.
+        StoreCorrupt: the pointer or the release cannot be read, or is not what was written.
+    """
+    return read_sound_release(root, release_of(root, read_target(root)))
+
+
+def _read_release(root: Path, release: ReleaseId, *, sound: bool) -> Release:
     path = release_folder(root, release) / RELEASE
     try:
-        found = from_json(path.read_bytes(), Release)
+        content = path.read_bytes()
+        found = from_json(content, Release)
     except FileNotFoundError:
         raise StoreCorrupt(
             f"release {release}",
             expected=f"a file {path}",
             found="none",
-            fix="Run 'foretable repair' to return to the last whole release.",
+            fix="Run 'foretable repair'.",
         ) from None
     except ValueError as error:
         raise StoreCorrupt(
@@ -173,7 +206,22 @@ def read_release(root: Path, release: ReleaseId) -> Release:
         raise StoreCorrupt(
             f"release {release}", expected=f"id {release} in {path}", found=str(found.id), fix="Run 'foretable repair'."
         )
+    digest = sha256(content).hexdigest()
+    if sound and read_sums(path.parent).get(RELEASE) != digest:
+        raise StoreCorrupt(
+            f"release {release}, file {path}", expected="its recorded checksum", found=digest[:12], fix="Run 'foretable repair'."
+        )
     return found
+
+
+def last_live(release: Release, table: TableName) -> tuple[VersionId, ...]:
+    """Every version of a table that was ever live and was kept when the release was made, the latest first.
+
+    From the release alone: one that cannot be read any more, however old, must not make a version look as if it had never
+    been live.
+    """
+    live = release.tables.get(table, Served()).live
+    return tuple(dict.fromkeys(() if live is None else (live, *release.lives.get(table, ()))))
 
 
 def walk_back(root: Path, newest: Release) -> Iterator[Release]:

@@ -17,7 +17,7 @@ from batch_scoring import tasks
 from batch_scoring.codec import to_json
 from batch_scoring.declare import TableName
 from batch_scoring.domain import MODEL, Manifest, Release, Served, VersionId
-from batch_scoring.store.layout import has_its_files, readable_versions, table_names, version_folder, version_ids
+from batch_scoring.store.layout import has_its_files, last_live, readable_versions, table_names, version_folder, version_ids
 from batch_scoring.store.sql import Literal, text
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _changed(
         before=was,
         manifests=manifests,
         whole=tuple(manifest for manifest in manifests if has_its_files(root, manifest)),
-        ever_live=frozenset(release.lives.get(name, ())),
+        ever_live=frozenset(last_live(release, name)),
         origins=origins,
         known=known,
     )

@@ -19,13 +19,13 @@ from weakref import WeakValueDictionary
 from batch_scoring.declare import TableName
 from batch_scoring.domain import EXPLANATION_INDEX, INDEX, Manifest, Release, Served, VersionId
 from batch_scoring.errors import StoreCorrupt, StoreError, UnknownTable, UnknownVersion
-from batch_scoring.store.files import plain_errors, take_flock
+from batch_scoring.store.files import identity, plain_errors, take_flock
 from batch_scoring.store.index import index_key, iterate, open_index, render_explanation
 from batch_scoring.store.layout import (
     CURRENT,
     check_version,
     read_manifest,
-    read_release,
+    read_sound_release,
     read_target,
     readable_versions,
     release_of,
@@ -151,27 +151,19 @@ def open_version(root: Path, table: TableName, version: VersionId) -> OpenVersio
     path = version_folder(root, table, version)
     with _opening:
         while True:
-            now = _identity(path)
+            now = identity(path)
             found = _open_versions.get((path, now))
             if found is not None:
                 return found
             try:
                 opened = OpenVersion(root, table, version)
             except StoreError:
-                if _identity(path) == now:
+                if identity(path) == now:
                     raise
                 continue  # an erasure came between two of its files
-            if opened.identity == now == _identity(path):
+            if opened.identity == now == identity(path):
                 _open_versions[path, now] = opened
                 return opened
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +304,6 @@ class Reader:
 
 def open_release(root: Path, target: str) -> Snapshot:
     """Open the live version of every table of a release."""
-    release = read_release(root, release_of(root, target))
+    release = read_sound_release(root, release_of(root, target))
     live = {table: open_version(root, table, served.live) for table, served in release.tables.items() if served.live is not None}
     return Snapshot(root=root, release=release, live=live)

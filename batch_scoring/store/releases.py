@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +18,12 @@ from batch_scoring.declare import TableName
 from batch_scoring.domain import Action, Channel, Manifest, Release, ReleaseId, Served, VersionId
 from batch_scoring.errors import GateFailed, StoreConflict, StoreCorrupt, StoreUnavailable, UnknownVersion
 from batch_scoring.store.build import seal
-from batch_scoring.store.files import Files, plain_errors
+from batch_scoring.store.files import Files, hold_folder, plain_errors
 from batch_scoring.store.layout import (
     BUILDING,
     CATALOG,
     CURRENT,
+    DAMAGED,
     NEXT,
     RELEASE,
     RELEASES,
@@ -30,9 +32,12 @@ from batch_scoring.store.layout import (
     check_version,
     folder_name,
     has_its_files,
+    last_live,
     numbers_in,
     read_current,
     read_manifest,
+    read_sound_current,
+    read_sound_release,
     release_folder,
     releases_folder,
     table_names,
@@ -112,7 +117,7 @@ def publish(
     """
     _warm_up()
     with plain_errors(store.root), locked(store, f"publish version {version} of '{table}'"):
-        current = read_current(store.root)
+        current = read_sound_current(store.root)
         _require_expected(current, expected)
         served = current.tables.get(table, Served())
         if version == (served.live if channel == "live" else served.shadow):
@@ -124,7 +129,7 @@ def publish(
             _require_newer(store.root, manifest, served)
         check_version(store.root, manifest)
         store.files.sync_folder(versions_folder(store.root, table))  # its builder may have died before doing so
-        after = _after_publish(served, version, channel)
+        after = after_publish(served, version, channel)
         before = served.live if channel == "live" else served.shadow
         action = Action(kind="publish", table=table, channel=channel, from_version=before, to_version=version)
         return commit(store, _next(store, current, table, after, action, who=who, when=when, why=why))
@@ -159,7 +164,7 @@ def rollback(
     """
     _warm_up()
     with plain_errors(store.root), locked(store, f"roll back '{table}'"):
-        current = read_current(store.root)
+        current = read_sound_current(store.root)
         if _is_done(current, table, to, expected):
             store.files.sync_folder(store.root)  # the flip may have been somebody's last act before a failed fsync
             return current
@@ -176,7 +181,7 @@ def rollback(
             store.files.sync_folder(store.root)
             return current
         target = _target(store.root, current, table, served, to)
-        after = replace(served, live=target, barred=tuple(sorted({*served.barred, served.live})))
+        after = after_rollback(served, target)
         action = Action(kind="rollback", table=table, from_version=served.live, to_version=target)
         return commit(store, _next(store, current, table, after, action, who=who, when=when, why=why))
 
@@ -192,25 +197,35 @@ def commit(store: Store, release: Release) -> Release:
     """Write a release folder, make it durable and flip ``current`` to it. The caller holds the lock.
 
     When this returns, the release survives a power cut. When it raises, ``current`` still names the release before,
-    unless the very last step, making the flip durable, is what failed.
+    unless the very last step, making the flip durable, is what failed. The folder is flocked until then, which is how
+    ``verify`` tells work in progress from what a killed process left.
+
+    Raises:
+        StoreCorrupt: the release before is not what was written: what it says must not be carried on under new checksums.
     """
     from batch_scoring.store.catalog import write_catalog
 
     files, parent = store.files, releases_folder(store.root)
     building, folder = parent / f"{BUILDING}{folder_name(release.id)}", release_folder(store.root, release.id)
-    try:
-        files.remove_tree(building)  # of a publish that was killed: the lock says nobody is writing it
-        files.make_folder(building)
-        files.write(building / RELEASE, to_pretty_json(release))
-        files.produce(building / CATALOG, lambda path: write_catalog(path, store.root, release))
-        seal(files, building, (), RELEASE, CATALOG)
-        files.rename(building, folder)
-        files.sync_folder(parent)
-        flip(files, store.root, folder)
-    except BaseException:
-        _undo(store, building, folder)
-        raise
-    files.sync_folder(store.root)
+    if release.previous is not None:
+        read_sound_release(store.root, release.previous)
+    with ExitStack() as held_until_the_end:
+        try:
+            files.remove_tree(building)  # of a publish that was killed: the lock says nobody is writing it
+            files.make_folder(building)
+            handle = hold_folder(building)
+            assert handle is not None  # only a repair could have removed it, and a repair takes the store's lock
+            held_until_the_end.callback(os.close, handle)
+            files.write(building / RELEASE, to_pretty_json(release))
+            files.produce(building / CATALOG, lambda path: write_catalog(path, store.root, release))
+            seal(files, building, (), RELEASE, CATALOG)
+            files.rename(building, folder)
+            files.sync_folder(parent)
+            flip(files, store.root, folder)
+        except BaseException:
+            _undo(store, building, folder)
+            raise
+        files.sync_folder(store.root)
     return release
 
 
@@ -238,21 +253,36 @@ def _next(
     store: Store, current: Release, table: TableName, served: Served, action: Action, *, who: str, when: datetime, why: str
 ) -> Release:
     tables: Mapping[TableName, Served] = {**current.tables, table: served}
-    kept = (each for each in current.lives.get(table, ()) if version_folder(store.root, table, each).is_dir())
-    lives = {**current.lives, table: tuple(dict.fromkeys(each for each in (served.live, *kept) if each is not None))}
+    lives = lives_after(current, table, served, lambda version: version_folder(store.root, table, version).is_dir())
     number = next_release(store.root, current)
     return Release(id=number, previous=current.id, tables=tables, action=action, who=who, when=when, why=why, lives=lives)
 
 
+def lives_after(
+    current: Release, table: TableName, served: Served, is_kept: Callable[[VersionId], bool]
+) -> Mapping[TableName, tuple[VersionId, ...]]:
+    """:attr:`Release.lives` of the release in which ``served`` comes after the current one."""
+    kept = (version for version in last_live(current, table) if is_kept(version))
+    return {**current.lives, table: tuple(dict.fromkeys(each for each in (served.live, *kept) if each is not None))}
+
+
 def next_release(root: Path, current: Release) -> ReleaseId:
-    """The number after the current one that no folder has: a publish may have been killed just before its flip."""
+    """The number after the current one that no folder has: a publish may have been killed just before its flip, a damaged
+    release have been put aside."""
     number = current.id + 1
-    while release_folder(root, ReleaseId(number)).exists():
+    while any((releases_folder(root) / f"{prefix}{folder_name(number)}").exists() for prefix in ("", DAMAGED)):
         number += 1
     return ReleaseId(number)
 
 
-def _after_publish(served: Served, version: VersionId, channel: Channel) -> Served:
+def after_rollback(served: Served, version: VersionId) -> Served:
+    """What is served of a table once ``version`` is live again, and the one before it barred."""
+    assert served.live is not None
+    return replace(served, live=version, barred=tuple(sorted({*served.barred, served.live})))
+
+
+def after_publish(served: Served, version: VersionId, channel: Channel) -> Served:
+    """What is served of a table once ``version`` is in a channel."""
     barred = tuple(number for number in served.barred if number != version)
     if channel == "shadow":
         return replace(served, shadow=version, barred=barred)
@@ -340,7 +370,7 @@ def _as_of(root: Path, table: TableName, version: VersionId | None) -> datetime 
 def _target(root: Path, current: Release, table: TableName, served: Served, to: VersionId | None) -> VersionId:
     """The version to roll back to."""
     if to is None:
-        for version in current.lives.get(table, ()):
+        for version in last_live(current, table):
             if version != served.live and version not in served.barred and _is_whole(root, table, version):
                 return version
         raise UnknownVersion(

@@ -11,21 +11,22 @@ from pathlib import Path
 
 from batch_scoring.declare import LEAST_VERSIONS, Retention, TableName
 from batch_scoring.domain import Manifest, Release, ReleaseId, Served, VersionId
+from batch_scoring.errors import StoreCorrupt
 from batch_scoring.store.files import plain_errors, take_flock
 from batch_scoring.store.layout import (
     BUILDING,
     CATALOG,
     Store,
     folder_name,
+    last_live,
     numbers_in,
-    read_current,
     read_release,
+    read_sound_current,
     readable_versions,
     release_folder,
     releases_folder,
     version_folder,
     version_ids,
-    walk_back,
 )
 from batch_scoring.store.lock import locked
 
@@ -57,15 +58,16 @@ def prune(store: Store, table: TableName, keep: Retention | None = None, *, dry_
         keep: the limits; by default the least that the store promises. dry_run: remove nothing, say what would go.
 
     Raises:
+        StoreCorrupt: the current release is not what was written, so nobody knows what to keep.
         StoreLocked, StoreUnavailable: as they say.
     """
     with plain_errors(store.root), locked(store, f"prune '{table}'"):
-        current = read_current(store.root)
+        current = read_sound_current(store.root)
         kept = version_ids(store.root, table)
         surplus = surplus_versions(
             kept,
             served=current.tables.get(table, Served()),
-            last_live=last_live(store.root, current, table),
+            last_live=last_live(current, table),
             manifests=readable_versions(store.root, table),
             keep=keep or Retention(),
             sizes={version: sum(_sizes(version_folder(store.root, table, version))) for version in kept},
@@ -138,12 +140,6 @@ def _sizes(folder: Path, *, shared: bool = True) -> Iterator[int]:
             yield found.st_size
 
 
-def last_live(root: Path, current: Release, table: TableName) -> tuple[VersionId, ...]:
-    """Every version of a table that was ever live, the latest first."""
-    lives = (release.tables[table].live for release in walk_back(root, current) if table in release.tables)
-    return tuple(dict.fromkeys(live for live in lives if live is not None))
-
-
 def _remove_version(store: Store, table: TableName, version: VersionId, *, dry_run: bool) -> bool:
     """Remove one version unless a reader holds its lease. It first loses its name, so nobody sees half of it."""
     folder = version_folder(store.root, table, version)
@@ -168,7 +164,10 @@ def _remove_catalogs(store: Store, current: Release) -> None:
         catalog = releases_folder(store.root) / folder_name(number) / CATALOG
         if number == current.id or not catalog.exists():
             continue
-        release = read_release(store.root, ReleaseId(number))
+        try:
+            release = read_release(store.root, ReleaseId(number))
+        except StoreCorrupt:  # what it serves is not known any more; 'foretable verify' reports it
+            continue
         if not all(_is_kept(store.root, table, served) for table, served in release.tables.items()):
             store.files.remove(release_folder(store.root, release.id) / CATALOG)
 
