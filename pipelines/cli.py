@@ -318,15 +318,23 @@ def sql(
 
 
 @app.command()
-def repair(json: Json = False) -> None:
-    """Put the store back in order after a crash: remove leftovers, restore the pointer and the catalog, finish erasures."""
+def repair(
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="When the current release is lost for good, go back to the one before: what was barred since is not."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Put the store back in order after a crash: remove leftovers, restore the current release, finish erasures."""
     from batch_scoring.store import Store
     from batch_scoring.store import repair as repair_store
     from pipelines.console import out, show_json, steps
 
     settings = _settings()
     with steps("repairing"):
-        done = repair_store(Store(root=settings.store))
+        done = repair_store(Store(root=settings.store), force=force)
     if json:
         show_json(list(done))
         return

@@ -7,11 +7,13 @@ that is served.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch_scoring.codec import to_pretty_json
 from batch_scoring.declare import TableName
 from batch_scoring.domain import MANIFEST, Release, ReleaseId, VersionId
 from batch_scoring.errors import NotFound, StoreCorrupt, StoreError
@@ -21,6 +23,7 @@ from batch_scoring.store.layout import (
     BUILDING,
     CATALOG,
     CURRENT,
+    DAMAGED,
     ERASED,
     ERASED_NEXT,
     LOCK,
@@ -33,12 +36,16 @@ from batch_scoring.store.layout import (
     Store,
     folder_name,
     is_table_name,
+    number_in,
     numbers_in,
     read_current,
     read_manifest,
-    read_release,
+    read_sound_current,
+    read_sound_release,
     read_sums,
+    read_target,
     release_folder,
+    release_of,
     releases_folder,
     table_names,
     version_folder,
@@ -86,7 +93,22 @@ def verify(store: Store, progress: Progress | None = None) -> tuple[Finding, ...
         if not (root / RELEASES).is_dir():
             raise no_store(root)
         say = progress or (lambda _: None)
-        return (*_check_pointer(root), *_check_names(root), *_check_releases(root, say), *_check_versions(root, say))
+        names = _lasting(lambda: (*_check_pointer(root), *_check_names(root)))
+        return (*names, *_check_releases(root, say), *_check_versions(root, say))
+
+
+_MOMENT = 0.02
+"""Seconds, longer than a name that is on its way to another one lasts."""
+
+
+def _lasting(check: Callable[[], tuple[Finding, ...]]) -> tuple[Finding, ...]:
+    """What is found a moment later still: a publish may have been between two of its steps at first."""
+    found = check()
+    if not found:
+        return ()
+    time.sleep(_MOMENT)
+    again = check()
+    return tuple(finding for finding in found if finding in again)
 
 
 def count_files(store: Store) -> int:
@@ -148,15 +170,19 @@ def _check_tombstones(root: Path, table: TableName) -> Iterator[Finding]:
 
 
 def _check_folder_names(root: Path, parent: Path) -> Iterator[Finding]:
-    known = {folder_name(number) for number in numbers_in(parent)}
-    building = {f"{BUILDING}{folder_name(number)}" for number in numbers_in(parent, BUILDING)}
     for path in sorted(parent.iterdir()) if parent.is_dir() else ():
-        if path.name in building:
+        if number_in(path.name, BUILDING) is not None:
             with unless_busy(path) as left:
                 if left:
                     yield _rubbish(root, path)
-        elif path.name not in known:
+        elif parent.name == RELEASES and number_in(path.name, DAMAGED) is not None:
+            yield Finding(path=str(path.relative_to(root)), problem=_ASIDE, fix=_LOOK)
+        elif number_in(path.name) is None:
             yield _foreign(root, path)
+
+
+_ASIDE = "a release that could not be read any more, put aside by a repair that went back to the one before"
+_LOOK = "See that the right versions are live and barred; publish or roll back what is not, then move this out of the store."
 
 
 def _rubbish(root: Path, path: Path) -> Finding:
@@ -173,19 +199,24 @@ def _foreign(root: Path, path: Path) -> Finding:
 
 
 def _check_releases(root: Path, say: Progress) -> Iterator[Finding]:
+    there = numbers_in(releases_folder(root))  # before the chain, so that one which is made meanwhile is in neither
     try:
         chain = tuple(release.id for release in walk_back(root, read_current(root)))
     except (StoreError, OSError):
         chain = ()
-    for number in numbers_in(releases_folder(root)):
+    for number in there:
         release = ReleaseId(number)
         folder = release_folder(root, release)
-        if chain and number not in chain and number > chain[0]:
-            yield _rubbish(root, folder)
+        if chain and number > chain[0]:
+            with unless_busy(folder) as left:
+                if left and number > (_named(root) or 0):  # else it was finished just now
+                    yield _rubbish(root, folder)
             continue
-        optional = () if chain and number == chain[0] else (CATALOG,)
-        fix = "Run 'foretable repair' to rebuild the catalog." if number in chain[:1] else "Restore it from a backup."
-        yield from _check_sums(root, folder, (RELEASE, CATALOG), optional, fix, say)
+        fix = "Run 'foretable repair' to restore it." if number in chain[:1] else "Restore it from a backup."
+        for finding in _check_sums(root, folder, (RELEASE, CATALOG), fix, say):
+            gone = finding.path.endswith(CATALOG) and finding.problem == _MISSING
+            if not gone or number == _named(root):  # that of an earlier release is pruned with its versions
+                yield finding
     if chain and chain[-1] != 1:
         path = str(release_folder(root, chain[-1]).relative_to(root))
         yield Finding(
@@ -216,7 +247,7 @@ def _check_version(root: Path, table: TableName, version: VersionId, say: Progre
         yield Finding(path=str(folder.relative_to(root)), problem=str(error), fix=_rollback(table))
         return
     names = (MANIFEST, *(fact.name for fact in manifest.files))
-    yield from _check_sums(root, folder, names, (), _rollback(table), say)
+    yield from _check_sums(root, folder, names, _rollback(table), say)
     recorded = read_sums(folder)
     for fact in manifest.files:
         if recorded.get(fact.name, fact.sha256) != fact.sha256:
@@ -224,9 +255,10 @@ def _check_version(root: Path, table: TableName, version: VersionId, say: Progre
             yield Finding(path=path, problem=f"manifest and {SUMS} disagree about it", fix=_rollback(table))
 
 
-def _check_sums(
-    root: Path, folder: Path, names: tuple[str, ...], optional: tuple[str, ...], fix: str, say: Progress
-) -> Iterator[Finding]:
+_MISSING = "is missing"
+
+
+def _check_sums(root: Path, folder: Path, names: tuple[str, ...], fix: str, say: Progress) -> Iterator[Finding]:
     """Compare a finished folder with its checksums, byte for byte, and with the names that belong there."""
 
     def finding(name: str, problem: str) -> Finding:
@@ -236,29 +268,35 @@ def _check_sums(
     for name in names:
         path = folder / name
         say(str(path.relative_to(root)))
-        if not path.exists():
-            if name not in optional:
-                yield finding(name, "is missing")
-        elif name not in recorded:
+        try:
+            found, size = digest(path), path.stat().st_size
+        except FileNotFoundError:  # perhaps just now
+            yield finding(name, _MISSING)
+            continue
+        if name not in recorded:
             yield finding(SUMS, f"holds no checksum of {name}")
-        elif digest(path) != recorded[name]:
-            yield finding(name, f"does not have the recorded checksum (now {path.stat().st_size:,} bytes)")
+        elif found != recorded[name]:
+            yield finding(name, f"does not have the recorded checksum (now {size:,} bytes)")
     for path in sorted(folder.iterdir()):
         if path.name not in (*names, SUMS):
             yield _foreign(root, path)
 
 
-def repair(store: Store) -> tuple[str, ...]:
-    """Remove rubbish, point ``current`` at the newest whole release if it leads nowhere, rebuild a damaged catalog.
+def repair(store: Store, *, force: bool = False) -> tuple[str, ...]:
+    """Remove rubbish, restore the pointer, the record and the catalog of the current release.
 
     An erasure that was cut short is carried through. Otherwise never touches a version or a release that was acknowledged.
+
+    Args:
+        force: when the record of the current release is lost for good, put it aside and go back to the newest whole one
+            before it. What was published, rolled back and barred since is lost then.
 
     Returns:
         What was done, one sentence each.
 
     Raises:
         StoreUnavailable: there is no store, or it cannot be written.
-        StoreCorrupt: no release is left that could be served.
+        StoreCorrupt: no release is left that could be served; or only an earlier one, and this is not forced.
         StoreLocked: somebody is publishing.
     """
     root = store.root
@@ -267,44 +305,77 @@ def repair(store: Store) -> tuple[str, ...]:
             raise no_store(root)
         with held(store, "repair the store"):
             return (
-                *_restore_pointer(store),
+                *_restore_release(store, force=force),
                 *_remove_rubbish(store),
                 *_restore_catalog(store),
                 *_finish_erasures(store),
             )
 
 
-def _restore_pointer(store: Store) -> Iterator[str]:
+def _restore_release(store: Store, *, force: bool) -> Iterator[str]:
+    """Let ``current`` lead to a release that is what was written."""
+    from batch_scoring.store.recovery import rebuilt_release
     from batch_scoring.store.releases import flip
 
     root = store.root
-    try:
-        read_current(root)
-    except (StoreError, OSError):
-        readable = [ReleaseId(number) for number in numbers_in(releases_folder(root)) if _is_readable(root, ReleaseId(number))]
-        whole = [release for release in readable if _holds(root, release, RELEASE)]
-        if not readable:
-            raise StoreCorrupt(
-                f"store {root}", expected="at least one whole release", found="none", fix="Restore the store from a backup."
-            ) from None
-        newest = max(whole or readable)
-        flip(store.files, root, release_folder(root, newest))
+    with suppress(StoreError, OSError):
+        read_sound_current(root)
+        return
+    there = tuple(ReleaseId(number) for number in reversed(numbers_in(releases_folder(root))))
+    named = _named(root)
+    candidates = tuple(release for release in there if named is None or named not in there or release <= named)
+    whole = [release for release in candidates if _is_sound(root, release)]
+    newest = next(iter(candidates), None)
+    if newest is not None and newest not in whole:
+        rebuilt = rebuilt_release(root, newest)
+        if rebuilt is not None:
+            _write_anew(store, rebuilt)
+            whole.insert(0, newest)
+            yield f"restored the record of release {newest} from its catalog and the release before it."
+    if not whole:
+        raise StoreCorrupt(
+            f"store {root}", expected="at least one whole release", found="none", fix="Restore the store from a backup."
+        )
+    lost = [release for release in candidates if release > whole[0]]
+    if lost and not force:
+        raise StoreCorrupt(
+            f"release {lost[0]}",
+            expected="a record with its checksum, or a catalog that tells what it was",
+            found="neither",
+            fix=f"Restore {release_folder(root, lost[0])} from a backup, or go back to release {whole[0]} with "
+            "'foretable repair --force': what was published, rolled back and barred since is lost then.",
+        )
+    for release in reversed(lost):  # before the flip: it must never look like one that was not acknowledged
+        folder = release_folder(root, release)
+        store.files.rename(folder, folder.with_name(f"{DAMAGED}{folder.name}"))
+        yield f"put release {release}, which cannot be read, aside; what was barred in it is not any more."
+    store.files.sync_folder(releases_folder(root))
+    if named != whole[0]:
+        flip(store.files, root, release_folder(root, whole[0]))
         store.files.sync_folder(root)
-        yield f"current points at release {newest} again."
+        yield f"current points at release {whole[0]} again."
+
+
+def _named(root: Path) -> ReleaseId | None:
+    """The release that ``current`` names, whether it is there or not; None if it names none."""
+    try:
+        return release_of(root, read_target(root))
+    except (StoreError, OSError):
+        return None
+
+
+def _is_sound(root: Path, release: ReleaseId) -> bool:
+    try:
+        read_sound_release(root, release)
+    except StoreCorrupt:
+        return False
+    return True
 
 
 def _holds(root: Path, release: ReleaseId, name: str) -> bool:
     """Whether one file of a release has its recorded checksum."""
     path = release_folder(root, release) / name
     return path.exists() and read_sums(path.parent).get(name) == digest(path)
-
-
-def _is_readable(root: Path, release: ReleaseId) -> bool:
-    try:
-        read_release(root, release)
-    except StoreCorrupt:
-        return False
-    return True
 
 
 def _remove_rubbish(store: Store) -> Iterator[str]:
@@ -324,23 +395,27 @@ def _remove_rubbish(store: Store) -> Iterator[str]:
 
 
 def _restore_catalog(store: Store) -> Iterator[str]:
-    root = store.root
-    current: Release = read_current(root)
-    folder = release_folder(root, current.id)
-    if _holds(root, current.id, CATALOG) or not _holds(root, current.id, RELEASE):
-        return  # a release.json that changed must stay a finding, not be given a new checksum
+    current = read_sound_current(store.root)
+    if not _holds(store.root, current.id, CATALOG):
+        _write_anew(store, current)
+        yield f"rebuilt the catalog of release {current.id}."
+
+
+def _write_anew(store: Store, release: Release) -> None:
+    """Put record, catalog and checksums of a release in the place of damaged ones."""
     from batch_scoring.store.catalog import write_catalog
 
+    folder = release_folder(store.root, release.id)
     aside = folder.with_name(f"{BUILDING}{folder.name}")
+    store.files.remove_tree(aside)
     store.files.make_folder(aside)
-    store.files.write(aside / RELEASE, (folder / RELEASE).read_bytes())
-    store.files.produce(aside / CATALOG, lambda path: write_catalog(path, root, current))
+    store.files.write(aside / RELEASE, to_pretty_json(release))
+    store.files.produce(aside / CATALOG, lambda path: write_catalog(path, store.root, release))
     seal(store.files, aside, (), RELEASE, CATALOG)
-    for name in (CATALOG, RELEASE, SUMS):
+    for name in (RELEASE, CATALOG, SUMS):  # the record first: the old catalog is what proves it
         store.files.replace(aside / name, folder / name)
     store.files.sync_folder(folder)
     store.files.remove_tree(aside)
-    yield f"rebuilt the catalog of release {current.id}."
 
 
 def _finish_erasures(store: Store) -> Iterator[str]:
