@@ -8,9 +8,8 @@ goes on with the piece that it was at. ``feast materialize`` and ``FeatureStore.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +25,14 @@ from feast.utils import _convert_arrow_to_proto, _get_column_names
 
 from batch_scoring.codec import from_json, to_pretty_json
 from batch_scoring.errors import ForetableError
-from pipelines.features.asof_inputs import path_of
+from pipelines.features.asof_inputs import path_of, utc
 from pipelines.features.asof_job import AsofRetrievalJob
 from pipelines.features.asof_pull import Pull, pull_sql
+from pipelines.features.sources import files_of
+from pipelines.files import write_whole
 
 _BATCH = 10_000
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ChunkedComputeEngineConfig(FeastConfigBaseModel):
@@ -51,12 +53,15 @@ class Progress:
     """How far one materialization of one view has come.
 
     Attributes:
-        work: hash of what is being done: view, interval, source file, pieces. Another hash starts anew.
+        work: hash of what is being done: view, interval, source file, pieces, online store. Another hash starts anew.
+        since, until: the interval.
         pieces: into how many the keys are divided. done: how many of them, from the first on, are online.
         rows: written so far.
     """
 
     work: str
+    since: datetime
+    until: datetime
     pieces: int
     done: int
     rows: int
@@ -83,23 +88,31 @@ class ChunkedComputeEngine(LocalComputeEngine):
     def _bring_online(self, registry: Any, task: MaterializationTask) -> None:
         view, config = task.feature_view, self.repo_config
         if not isinstance(view, FeatureView) or not view.online:
-            return
+            return None
+        if moved(config, task.project, view.name):  # what an earlier interval brought is not in this online store
+            task = replace(task, start_time=min(utc(task.start_time), first_moment(view, task.end_time)))
         pull = pull_of(registry, task, config)
         file = progress_file(config, task.project, view.name)
         source = path_of(pull.source, config.repo_path)
         pieces = max(1, -(-_rows(source) // self._rows_per_piece)) if pull.keys else 1
-        work = _work(task, source, pieces)
-        progress = _read(file) or Progress(work=work, pieces=pieces, done=0, rows=0)
-        if progress.work != work:
-            progress = Progress(work=work, pieces=pieces, done=0, rows=0)
+        work = _work(task, source, pieces, config)
+        noted = read_progress(config, task.project, view.name)
+        since, until = utc(task.start_time), utc(task.end_time)
+        progress = Progress(work=work, since=since, until=until, pieces=pieces, done=0, rows=0)
+        if noted is not None and noted.work == work:
+            progress = noted
         for number in range(progress.done, pieces):
             piece = replace(pull, piece=(number, pieces)) if pieces > 1 else pull
-            rows = self._write(view, config.offline_store.query(partial(pull_sql, piece, config.repo_path)), config)
+            rows = self._put(view, config.offline_store.query(partial(pull_sql, piece, config.repo_path)), config)
             progress = replace(progress, done=number + 1, rows=progress.rows + rows)
-            _note(file, progress)
+            _write(file, to_pretty_json(progress))
+        if _work(task, source, pieces, config) != work:  # another delivery became current: some pieces are of it
+            return self._bring_online(registry, task)
+        note_online(config, task.project, view.name)
         file.unlink(missing_ok=True)  # done: asked for again, it is done again
+        return None
 
-    def _write(self, view: FeatureView, query: Any, config: RepoConfig) -> int:
+    def _put(self, view: FeatureView, query: Any, config: RepoConfig) -> int:
         names = (view.batch_source.field_mapping if view.batch_source else None) or {}
         types = {entity.name: entity.dtype.to_value_type() for entity in view.entity_columns}
         rows = 0
@@ -141,11 +154,47 @@ def progress_file(config: RepoConfig, project: str, view: str) -> Path:
     return folder / "materialize" / f"{project}.{view}.json"
 
 
-def _work(task: MaterializationTask, source: Path, pieces: int) -> str:
-    view, files = task.feature_view, sorted(source.glob("*.parquet")) if source.is_dir() else [source]
-    facts = [(file.resolve(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+def read_progress(config: RepoConfig, project: str, view: str) -> Progress | None:
+    """How far a materialization came that was stopped; None when there is none."""
+    try:
+        return from_json(progress_file(config, project, view).read_bytes(), Progress)
+    except (OSError, ValueError, ForetableError):
+        return None
+
+
+def first_moment(view: Any, until: datetime) -> datetime:
+    """From when on rows can matter to an online store that holds nothing yet."""
+    return utc(until) - view.ttl if view.ttl else _EVER
+
+
+def moved(config: RepoConfig, project: str, view: str) -> bool:
+    """Whether a view was brought online somewhere else than ``feature_store.yaml`` names now."""
+    try:
+        return _marker(config, project, view).read_text(encoding="utf-8") != _place(config)
+    except FileNotFoundError:
+        return False
+
+
+def note_online(config: RepoConfig, project: str, view: str) -> None:
+    """Remember into which online store a view was brought."""
+    _write(_marker(config, project, view), _place(config).encode())
+
+
+def _marker(config: RepoConfig, project: str, view: str) -> Path:
+    return progress_file(config, project, view).with_suffix(".online")
+
+
+def _place(config: RepoConfig) -> str:
+    """Hash of the online store's configuration, which may hold a password."""
+    return hashlib.sha256(repr(sorted(config.online_store.model_dump().items())).encode()).hexdigest()
+
+
+def _work(task: MaterializationTask, source: Path, pieces: int, config: RepoConfig) -> str:
+    view = task.feature_view
+    facts = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files_of(source)]
     fields = sorted((field.name, str(field.dtype)) for field in view.schema)  # Feast's own order changes with the process
-    parts = (view.name, fields, task.start_time.isoformat(), task.end_time.isoformat(), facts, pieces)
+    target = (_place(config), config.offline_store.created_timestamp_cutoff)
+    parts = (view.name, fields, utc(task.start_time).isoformat(), utc(task.end_time).isoformat(), facts, pieces, target)
     # hash() of DuckDB, which makes the pieces, is promised for one version only.
     return hashlib.sha256(f"{duckdb.__version__} {parts}".encode()).hexdigest()
 
@@ -153,19 +202,8 @@ def _work(task: MaterializationTask, source: Path, pieces: int) -> str:
 def _rows(source: Path) -> int:
     import pyarrow.parquet as pq
 
-    files: Iterator[Path] | Sequence[Path] = source.glob("*.parquet") if source.is_dir() else [source]
-    return sum(pq.read_metadata(file).num_rows for file in files)
+    return sum(pq.read_metadata(file).num_rows for file in files_of(source))
 
 
-def _read(file: Path) -> Progress | None:
-    try:
-        return from_json(file.read_bytes(), Progress)
-    except (OSError, ValueError, ForetableError):
-        return None
-
-
-def _note(file: Path, progress: Progress) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_bytes(to_pretty_json(progress))
-    unfinished.replace(file)
+def _write(file: Path, content: bytes) -> None:
+    write_whole(file, lambda unfinished: unfinished.write_bytes(content))

@@ -16,7 +16,16 @@ def declared_views(folder: Path) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for file in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _KINDS:
+            if isinstance(node, ast.Call) and _called(node.func) in _KINDS:
                 names = [word.value for word in node.keywords if word.arg == "name"]
                 found |= {name.value: None for name in names if isinstance(name, ast.Constant) and isinstance(name.value, str)}
     return tuple(found)
+
+
+def _called(function: ast.expr) -> str:
+    """The last name of what is called: of ``FeatureView`` and of ``feast.FeatureView``."""
+    match function:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from pipelines.features.asof_measure import Measure
 
-_EVER = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Materialized:
@@ -42,8 +40,9 @@ def materialize(settings: Settings, view: str, moments: Sequence[datetime]) -> M
     """Bring online what is known of a view at the last of some moments and not yet there.
 
     It begins at the first moment, or earlier where the last materialization ended; the first materialization of all begins
-    as far back as the view's TTL reaches. A row that arrived late counts from its arrival on. Bounded by the workspace's
-    memory limit and resumable where ``feature_store.yaml`` names the chunked engine.
+    as far back as the view's TTL reaches, and so does the first into another online store. A row that arrived late counts
+    from its arrival on. Bounded by the workspace's memory limit and resumable where ``feature_store.yaml`` names the chunked
+    engine: an interval that was stopped is brought to its end first, and then what became known since.
 
     Args:
         moments: ascending; one of them is enough, and more are measured part by part.
@@ -53,6 +52,7 @@ def materialize(settings: Settings, view: str, moments: Sequence[datetime]) -> M
         NoData: its source was not ingested yet.
     """
     from pipelines.features.asof_measure import measure
+    from pipelines.features.chunked_engine import first_moment, moved, note_online, read_progress
     from pipelines.features.feast_source import bound
 
     workspace.apply(settings)
@@ -60,13 +60,20 @@ def materialize(settings: Settings, view: str, moments: Sequence[datetime]) -> M
     bound(store.config.offline_store, settings)
     declared = _view(store, view)
     until = moments[-1]
-    online = max((_utc(end) for _, end in declared.materialization_intervals), default=None)
-    since = min(moments[0], online or (until - declared.ttl if declared.ttl else _EVER))
+    place = store.config, store.project, view
+    ends = () if moved(*place) else (_utc(end) for _, end in declared.materialization_intervals)
+    online = max(ends, default=None)
+    since = min(moments[0], online or first_moment(declared, until))
     parts = measure(store.config, declared, (since, *moments) if len(moments) == 1 else tuple(moments))
     written = declared.online and (online is None or until >= online)
     if written:
         with workspace.registry_changes(settings), redirect_stdout(io.StringIO()):
-            store.materialize(since, until, feature_views=[view])
+            stopped, start = read_progress(*place), since
+            if stopped is not None and start <= stopped.until < until and stopped.since <= start:
+                store.materialize(stopped.since, stopped.until, feature_views=[view])
+                start = stopped.until
+            store.materialize(start, until, feature_views=[view])
+            note_online(*place)
     return Materialized(view=view, since=since, until=until, written=written, parts=parts)
 
 

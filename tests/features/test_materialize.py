@@ -9,8 +9,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.infra.common.materialization_job import MaterializationTask
 from feast.types import Int64, String
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.features.asof_pull import Pull, pull_sql
 from pipelines.features.asof_store import AsofDuckDBOfflineStoreConfig
+from pipelines.features.chunked_engine import _work
 
 # Feast 0.67 on its way to SQLite: datetimes by an adapter on the way out, numpy's old names.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -56,14 +58,16 @@ def write(facts: list[Fact], file: Path) -> None:
     )
 
 
-def open_shop(folder: Path, rows_per_piece: int) -> FeatureStore:
+def open_shop(
+    folder: Path, rows_per_piece: int, online_db: str = "online.db", offline: AsofDuckDBOfflineStoreConfig | None = None
+) -> FeatureStore:
     """A repository of one view with two join keys, one of them renamed, online in SQLite."""
     config = RepoConfig(
         project="shop",
         provider="local",
         registry=str(folder / "registry.db"),
-        online_store={"type": "sqlite", "path": str(folder / "online.db")},
-        offline_store=AsofDuckDBOfflineStoreConfig().model_dump(),
+        online_store={"type": "sqlite", "path": str(folder / online_db)},
+        offline_store=(offline or AsofDuckDBOfflineStoreConfig()).model_dump(),
         batch_engine={"type": ENGINE, "rows_per_piece": rows_per_piece},
         entity_key_serialization_version=3,
         repo_path=folder,
@@ -232,3 +236,31 @@ def test_a_killed_materialization_goes_on_with_the_piece_it_was_at(tmp_path: Pat
     assert sum(written) == len(keys) - before["rows"]
     assert online(shop, keys) == [one + 1 for one, _ in keys]
     assert not progress.exists()
+
+
+def quietly(shop: FeatureStore, begin: datetime, end: datetime) -> None:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        shop.materialize(begin, end)
+
+
+def test_another_online_store_gets_everything_and_not_only_what_is_new(tmp_path: Path):
+    write([Fact(1, "a", START, START, 10), Fact(2, "a", START + 3 * HOUR, START + 3 * HOUR, 20)], tmp_path / "facts.parquet")
+    shop = open_shop(tmp_path, 500_000)
+    quietly(shop, START, START + 2 * HOUR)
+    assert online(shop, [(1, "a"), (2, "a")]) == [10, None]
+    other = open_shop(tmp_path, 500_000, "other.db")
+    quietly(other, START + 2 * HOUR, START + 4 * HOUR)
+    assert online(other, [(1, "a"), (2, "a")]) == [10, 20]
+
+
+def test_a_stopped_materialization_of_one_online_store_or_cut_off_is_not_gone_on_with_in_another(tmp_path: Path):
+    write([Fact(1, "a", START, START, 10)], tmp_path / "facts.parquet")
+    shop = open_shop(tmp_path, 500_000)
+    elsewhere = open_shop(tmp_path, 500_000, "other.db")
+    loose = open_shop(tmp_path, 500_000, offline=AsofDuckDBOfflineStoreConfig(created_timestamp_cutoff=False))
+    view = shop.get_feature_view("known")
+    task = MaterializationTask(project="shop", feature_view=view, start_time=START, end_time=START + HOUR)
+    facts = tmp_path / "facts.parquet"
+    assert len({_work(task, facts, 1, each.config) for each in (shop, elsewhere, loose)}) == 3
+    eastern = replace(task, start_time=START.astimezone(timezone(timedelta(hours=-5))))
+    assert _work(eastern, facts, 1, shop.config) == _work(task, facts, 1, shop.config)
