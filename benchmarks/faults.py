@@ -40,14 +40,26 @@ from support.invariants import (  # noqa: E402
     Ledger,
     Lost,
     Mixed,
+    Said,
     acknowledged,
     read_ledger,
     require_ledger,
     witness,
 )
-from support.stores import FLIGHTS, build, build_and_publish, clone, erase_one, new_store, put_live, roll_back, scratch  # noqa: E402
+from support.stores import (  # noqa: E402
+    FLIGHTS,
+    build,
+    build_and_publish,
+    build_beside_an_erasure,
+    clone,
+    erase_one,
+    new_store,
+    put_live,
+    roll_back,
+    scratch,
+)
 
-from batch_scoring.domain import Release, Staged, VersionId  # noqa: E402
+from batch_scoring.domain import Staged, VersionId  # noqa: E402
 from batch_scoring.errors import StoreCorrupt, StoreUnavailable, UnknownVersion  # noqa: E402
 from batch_scoring.store import (  # noqa: E402
     Files,
@@ -64,6 +76,9 @@ CODES = (errno.EIO, errno.ENOSPC, errno.EINTR, errno.EACCES)
 MODES = ("refused", "half done", "for good")
 BEFORE = [Acknowledged(id=10, live=9)]
 FULL = "a truly full disk"
+ON_A_TMPFS = f"{FULL}: a tmpfs of 4 MB with 0 to 256 kB left"
+POWER_DAYS = ("a day", "an erasure", "an erasure during a build")
+"""Those of ``tests/faults/test_power_cuts.py``, which is imported only where they are run."""
 
 
 @cache
@@ -71,13 +86,17 @@ def staged_once() -> Staged:
     return staged_version(scratch() / "staged", day=10, seed=10)
 
 
-VERBS: dict[str, Callable[[Store], object]] = {
-    "build": lambda store: build_version(store, staged_once()),
-    "publish": lambda store: put_live(store, 10, force=True),
-    "rollback": roll_back,
-    "prune": lambda store: prune(store, FLIGHTS),
-    "erase": erase_one,
+Note = Callable[[object], object]
+
+VERBS: dict[str, Callable[[Store, Note], object]] = {
+    "build": lambda store, _: build_version(store, staged_once()),
+    "publish": lambda store, _: put_live(store, 10, force=True),
+    "rollback": lambda store, _: roll_back(store),
+    "prune": lambda store, _: prune(store, FLIGHTS),
+    "erase": lambda store, _: erase_one(store),
+    "build beside an erasure": build_beside_an_erasure,
 }
+"""What each returns is noted by the caller; what is acknowledged before that, by itself."""
 
 
 @dataclass(slots=True)
@@ -91,7 +110,7 @@ class Tally:
     unrecovered: int = 0
     seconds: float = 0.0
 
-    def check(self, root: Path, ledger: Ledger, before: dict[int, str] | None, what: object) -> None:
+    def check(self, root: Path, ledger: Ledger, before: dict[int, Said] | None, what: object) -> None:
         """Count one injection, and what it did to the store."""
         self.injected += 1
         with self.judging(what):
@@ -143,16 +162,16 @@ class Bench:
         root = self.folder / "copy" / "store"
         shutil.rmtree(root.parent, ignore_errors=True)
         clone(self.grown, root)
-        for number in range(1, 9) if verb == "erase" else ():
+        for number in range(1, 9) if "eras" in verb else ():
             shutil.rmtree(root / "tables" / FLIGHTS / "versions" / f"{number:06d}")
         return Store(root, files or Files(), 0.5)
 
-    def before(self, verb: str) -> dict[int, str]:
-        return {number: said for number, said in self.said.items() if verb != "erase" or number >= 9}
+    def before(self, verb: str) -> dict[int, Said]:
+        return {number: said for number, said in self.said.items() if "eras" not in verb or number >= 9}
 
     def steps(self, verb: str) -> int:
         files = Counting()
-        VERBS[verb](self.copy(files, verb=verb))
+        VERBS[verb](self.copy(files, verb=verb), lambda _: None)
         return len(files.steps)
 
 
@@ -183,9 +202,7 @@ def failing(verb: str, code: int, *, every: int) -> Tally:
             ledger = Ledger([*BEFORE])
             what = f"operation {nth}, {errno.errorcode[code]}, {name}"
             with tally.judging(what), suppress(StoreUnavailable):
-                result = VERBS[verb](store)
-                if isinstance(result, Release):
-                    ledger.releases.append(acknowledged(result))
+                ledger.note(VERBS[verb](store, ledger.note))
             tally.check(store.root, ledger, stage.before(verb), what)
     return tally
 
@@ -247,7 +264,7 @@ def power_cuts(day: str, seed: str, *, every: int) -> Tally:
     from test_power_cuts import DAYS
 
     tally = Tally("power cut before every operation of a day: what was not synced is taken back, torn or zeroed")
-    stage, counted, verb = bench(), Counting(), "erase" if day == "an erasure" else ""
+    stage, counted, verb = bench(), Counting(), day if "erasure" in day else ""
     DAYS[day](stage.copy(counted, verb=verb), lambda _: None)
     for nth in range(0, len(counted.steps) + 1, every):
         graveyard = stage.folder / "graveyard"
@@ -255,23 +272,30 @@ def power_cuts(day: str, seed: str, *, every: int) -> Tally:
         files = Forgetful(nth, graveyard)
         store, ledger = stage.copy(files, verb=verb), Ledger([*BEFORE])
         with suppress(PowerCut):
-            DAYS[day](store, lambda release, ledger=ledger: ledger.releases.append(acknowledged(release)))  # type: ignore[misc]
+            DAYS[day](store, ledger.note)
         files.cut_power(random.Random(f"{seed}/{nth}"))
         tally.check(store.root, ledger, stage.before(verb), f"operation {nth} of {day}, seed {seed}")
     return tally
 
 
 def full_file_system() -> Tally:
-    """On a small tmpfs that is mounted for this alone, in a name space of its own."""
-    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, __file__, "--in-a-name-space"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False) if shutil.which("unshare") else None
-    if done is not None and done.returncode == 0:
+    """On a small tmpfs that is mounted for this alone, in a name space of its own; whatever fails there is harm."""
+    apart = ["unshare", "--user", "--map-root-user", "--mount"]
+    try_it = [*apart, "mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(scratch())]
+    if not shutil.which("unshare") or subprocess.run(try_it, capture_output=True, check=False).returncode:
+        return Tally(f"{FULL}: mounting a tmpfs is not allowed here")
+    command = [*apart, sys.executable, __file__, "--in-a-name-space"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    tally = Tally(ON_A_TMPFS)
+    with tally.judging(command):
+        done.check_returncode()
         return Tally(**json.loads(done.stdout.splitlines()[-1]))
-    return Tally(f"{FULL}: mounting a tmpfs is not allowed here")
+    tally.injected += 1
+    return tally
 
 
 def on_a_tmpfs() -> Tally:
-    tally = Tally(f"{FULL}: a tmpfs of 4 MB with 0 to 256 kB left")
+    tally = Tally(ON_A_TMPFS)
     mount = scratch()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(mount)], check=True)
     stage = bench()
@@ -284,9 +308,7 @@ def on_a_tmpfs() -> Tally:
             (mount / "ballast").write_bytes(b"\0" * (free - left * 1024))
             ledger = Ledger([*BEFORE])
             with tally.judging(f"{verb} with {left} kB"), suppress(StoreUnavailable):
-                result = act(Store(root, Roomy()))
-                if isinstance(result, Release):
-                    ledger.releases.append(acknowledged(result))
+                ledger.note(act(Store(root, Roomy()), ledger.note))
             (mount / "ballast").unlink()  # an operator makes room
             tally.check(root, ledger, stage.before(verb), f"{verb} with {left} kB")
     subprocess.run(["umount", str(mount)], check=True)
@@ -311,9 +333,7 @@ def limited_files() -> Tally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
             try:
                 with suppress(StoreUnavailable):
-                    result = act(store)
-                    if isinstance(result, Release):
-                        ledger.releases.append(acknowledged(result))
+                    ledger.note(act(store, ledger.note))
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, before)
             tally.check(store.root, ledger, bench().before(verb), f"{verb} with {limit} bytes")
@@ -439,7 +459,7 @@ def pieces(options: Options) -> Iterator[Callable[[], Tally]]:
     for n in range(4):
         yield partial(killed_at_random, options.kills // 4, f"{seed}/kills/{n}")
     for n in range(2):
-        yield from (partial(power_cuts, day, f"{seed}/power/{n}", every=options.every) for day in ("a day", "an erasure"))
+        yield from (partial(power_cuts, day, f"{seed}/power/{n}", every=options.every) for day in POWER_DAYS)
     for verb in reversed(VERBS):
         for code in CODES:
             yield partial(failing, verb, code, every=options.every)

@@ -15,12 +15,13 @@ import pytest
 from support.faulty import Counting
 from support.invariants import Acknowledged, read_ledger, require_ledger, witness
 from support.scale import ROUNDS, some
-from support.stores import FLIGHTS, build_and_publish, erase_one, put_live, roll_back
+from support.stores import FLIGHTS, build_and_publish, build_beside_an_erasure, erase_one, put_live, roll_back
 
 from batch_scoring.store import Store, prune, versions
 
 Copy = Callable[..., Store]
 Kill = Callable[..., str]
+SMALL = ("erase", "build beside an erasure")
 BEFORE = [Acknowledged(id=10, live=9)]
 
 
@@ -45,10 +46,10 @@ def kill() -> Iterator[Kill]:
         zygote.stdin.close()
 
 
-@pytest.mark.parametrize("verb", ["publish", "rollback", "prune", "erase"])
+@pytest.mark.parametrize("verb", ["publish", "rollback", "prune", *SMALL])
 def test_a_kill_before_any_operation_loses_nothing(copy: Copy, kill: Kill, tmp_path: Path, verb: str) -> None:
     counting = Counting()
-    store = copy("counted", counting, small=verb == "erase")
+    store = copy("counted", counting, small=verb in SMALL)
     match verb:
         case "publish":
             put_live(store, 10, force=True)
@@ -56,10 +57,13 @@ def test_a_kill_before_any_operation_loses_nothing(copy: Copy, kill: Kill, tmp_p
             roll_back(store)
         case "erase":
             erase_one(store)
+        case "build beside an erasure":
+            build_beside_an_erasure(store)
         case _:
             prune(store, FLIGHTS)
-    for nth in some(len(counting.steps) + 1, every=31 if verb == "erase" else 5, first=len(counting.steps)):
-        store = copy(str(nth), small=verb == "erase")
+    every = {"erase": 31, "build beside an erasure": 83}.get(verb, 5)
+    for nth in some(len(counting.steps) + 1, every=every, first=len(counting.steps)):
+        store = copy(str(nth), small=verb in SMALL)
         said = witness(store.root)
         ledger = tmp_path / f"ledger-{nth}"
         ended = kill(root=str(store.root), ledger=str(ledger), verb=verb, die_at=nth, seed=nth)

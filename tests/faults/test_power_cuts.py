@@ -11,40 +11,47 @@ from pathlib import Path
 import pytest
 from support.drafts import DAY_ONE
 from support.faulty import Counting, Forgetful, PowerCut
-from support.invariants import Acknowledged, acknowledged, require_whole
+from support.invariants import Acknowledged, Ledger, require_erased, require_ledger
 from support.scale import ROUNDS, some
-from support.stores import FLIGHTS, build, erase_one, new_store, put_live, roll_back
+from support.stores import FLIGHTS, build, build_beside_an_erasure, erase_one, new_store, put_live, roll_back
 
-from batch_scoring.domain import Release
 from batch_scoring.store import Reader, Store, create_store, history, prune, publish, verify, versions
 
 Copy = Callable[..., Store]
 BEFORE = [Acknowledged(id=10, live=9)]
 
 
-def a_day(store: Store, note: Callable[[Release], None]) -> None:
+def a_day(store: Store, note: Callable[[object], None]) -> None:
     """A version is built and published, found wrong, rolled back; old ones are pruned."""
     manifest = build(store, 10)
+    note(manifest)
     note(publish(store, FLIGHTS, manifest.version, who="nightly", when=DAY_ONE, why="schedule", scheduled=True))
     note(roll_back(store))
     prune(store, FLIGHTS)
     note(put_live(store, 10))
 
 
-def an_erasure(store: Store, note: Callable[[Release], None]) -> None:
+def an_erasure(store: Store, note: Callable[[object], None]) -> None:
     """Somebody is erased from the last versions, twice to be sure."""
     note(put_live(store, 10))
     for _ in range(2):
-        erase_one(store)
+        note(erase_one(store))
         note(history(store)[0])
 
 
-DAYS = {"a day": a_day, "an erasure": an_erasure}
+def an_erasure_during_a_build(store: Store, note: Callable[[object], None]) -> None:
+    """Somebody is erased when a version is built and has no name yet; then that version goes live."""
+    manifest = build_beside_an_erasure(store, note)
+    note(manifest)
+    note(put_live(store, manifest.version))
+
+
+DAYS = {"a day": a_day, "an erasure": an_erasure, "an erasure during a build": an_erasure_during_a_build}
 
 
 @pytest.mark.parametrize("day", list(DAYS))
 def test_a_cut_anywhere_in_a_day_loses_nothing_that_was_acknowledged(copy: Copy, tmp_path: Path, day: str) -> None:
-    counted, small = Counting(), day == "an erasure"
+    counted, small = Counting(), "erasure" in day
     DAYS[day](copy("counted", counted, small=small), lambda _: None)
     steps = len(counted.steps)
     assert steps > 70
@@ -53,18 +60,19 @@ def test_a_cut_anywhere_in_a_day_loses_nothing_that_was_acknowledged(copy: Copy,
             chance = random.Random(f"{seed}/{nth}")
             files = Forgetful(nth, tmp_path / f"graveyard-{seed}-{nth}")
             store = copy(f"{seed}-{nth}", files, small=small)
-            ledger = list(BEFORE)
+            ledger = Ledger([*BEFORE])
             try:
-                DAYS[day](store, lambda release, ledger=ledger: ledger.append(acknowledged(release)))  # type: ignore[misc]
+                DAYS[day](store, ledger.note)
             except PowerCut:
                 pass
             else:
                 assert nth == steps
             files.cut_power(chance)
-            require_whole(store.root, ledger)
+            require_ledger(store.root, ledger)
             sound = Store(store.root)
             build(sound, 11)
             put_live(sound, versions(sound, FLIGHTS)[-1].version)
+            require_erased(sound.root, ledger.erased)
             assert verify(sound) == ()
             shutil.rmtree(store.root.parent)
 
@@ -100,11 +108,11 @@ def test_without_syncs_these_cuts_do_lose_acknowledged_releases(copy: Copy, tmp_
     for seed in range(2):
         files = Hasty(10_000, tmp_path / f"graveyard-{seed}")
         store = copy(f"hasty-{seed}", files)
-        ledger = list(BEFORE)
-        a_day(store, lambda release, ledger=ledger: ledger.append(acknowledged(release)))  # type: ignore[misc]
+        ledger = Ledger([*BEFORE])
+        a_day(store, ledger.note)
         files.cut_power(random.Random(seed))
         try:
-            require_whole(store.root, ledger)
+            require_ledger(store.root, ledger)
         except Exception:  # noqa: BLE001 -- however it shows
             lost += 1
     assert lost > 0

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from support.stores import ERASABLE, FLIGHTS
 
-from batch_scoring.domain import Release
-from batch_scoring.store import Finding, Reader, Store, history, repair, verify
+from batch_scoring.domain import EXPLANATION_INDEX, EXPLANATIONS, FEATURES, INDEX, PREDICTIONS, Manifest, Release
+from batch_scoring.errors import StoreCorrupt
+from batch_scoring.store import Erasure, Finding, Reader, Store, history, repair, verify, version_folder
 from batch_scoring.store.index import index_key
 from batch_scoring.store.layout import version_ids
 from batch_scoring.store.reader import open_version
+from batch_scoring.store.tombstones import read_tombstones
+
+DATA = (PREDICTIONS, EXPLANATIONS, FEATURES)
 
 
 class Lost(AssertionError):
@@ -43,14 +48,27 @@ def acknowledged(release: Release, table: str = FLIGHTS) -> Acknowledged:
     return Acknowledged(release.id, served.live if served else None)
 
 
-def witness(root: Path) -> dict[int, str]:
-    """A hash of every answer and explanation of each kept version, but for entities that tests erase."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a version answers: a hash over everybody but those whom tests erase, and what it says of each of those."""
+
+    others: str
+    erasable: dict[bytes, tuple[bytes, ...]]
+
+
+def witness(root: Path) -> dict[int, Said]:
+    """What each kept version says, in answers and explanations."""
     apart = {index_key(key) for key in ERASABLE}
     found = {}
     for version in version_ids(root, FLIGHTS):
         held = open_version(root, FLIGHTS, version)
-        rows = (row for rows in (held.lookup_rows(), held.explanation_rows()) for row in rows)
-        found[int(version)] = sha256(b"".join(key + value for key, value in rows if key not in apart)).hexdigest()
+        rows = [row for rows in (held.lookup_rows(), held.explanation_rows()) for row in rows]
+        others = sha256(b"".join(key + value for key, value in rows if key not in apart)).hexdigest()
+        said: dict[bytes, tuple[bytes, ...]] = {}
+        for key, value in rows:
+            if key in apart:
+                said[key] = (*said.get(key, ()), value)
+        found[int(version)] = Said(others, said)
     return found
 
 
@@ -61,6 +79,16 @@ class Ledger:
     releases: list[Acknowledged]
     newest: int = 0
     erased: set[str] = field(default_factory=set)
+
+    def note(self, result: object) -> None:
+        """Write down what a verb returned: a release, a version, or that :func:`support.stores.erase_one` erased its entity."""
+        match result:
+            case Release():
+                self.releases.append(acknowledged(result))
+            case Manifest():
+                self.newest = max(self.newest, result.version)
+            case Erasure():
+                self.erased.add(ERASABLE[0])
 
 
 def read_ledger(path: Path, releases: Iterable[Acknowledged]) -> Ledger:
@@ -79,19 +107,48 @@ def read_ledger(path: Path, releases: Iterable[Acknowledged]) -> Ledger:
     return ledger
 
 
-def require_ledger(root: Path, ledger: Ledger, before: dict[int, str] | None = None) -> Release:
-    """As :func:`require_whole`, for versions and erasures that were acknowledged too."""
+def require_ledger(root: Path, ledger: Ledger, before: dict[int, Said] | None = None) -> Release:
+    """As :func:`require_whole`, for versions and erasures that were acknowledged too, before anything is repaired and after."""
+    require_erased(root, ledger.erased)
     release = require_whole(root, ledger.releases, before)
     numbers = version_ids(root, FLIGHTS)
     if ledger.newest > max(numbers):
         raise Lost(f"version {ledger.newest} was acknowledged; kept: {numbers}")
-    back = [(n, key) for n in numbers for key in ledger.erased if open_version(root, FLIGHTS, n).prediction(key) is not None]
-    if back:
-        raise Lost(f"erased, and there: {back}")
+    require_erased(root, ledger.erased)
     return release
 
 
-def require_whole(root: Path, ledger: list[Acknowledged], before: dict[int, str] | None = None) -> Release:
+def require_erased(root: Path, keys: Iterable[str]) -> None:
+    """Each key has its tombstone, and is in no data file and no index of any version.
+
+    Raises:
+        Lost: an erasure that was acknowledged is forgotten, or was undone.
+    """
+    gone = set(keys)
+    if not gone:
+        return
+    if forgotten := gone - known_erased(root, gone):
+        raise Lost(f"erased, and no tombstone: {sorted(forgotten)}")
+    for version in version_ids(root, FLIGHTS):
+        folder, held = version_folder(root, FLIGHTS, version), open_version(root, FLIGHTS, version)
+        found = {name: gone & set(pq.read_table(folder / name, columns=["key"])["key"].to_pylist()) for name in DATA}
+        found[INDEX] = {key for key in gone if held.prediction(key) is not None}
+        found[EXPLANATION_INDEX] = {key for key in gone if held.explanation(key) is not None}
+        if any(found.values()):
+            raise Lost(f"erased, and in version {version}: {found}")
+
+
+def known_erased(root: Path, keys: Iterable[str]) -> set[str]:
+    """Those of some keys that have a tombstone."""
+    try:
+        tombstones = read_tombstones(root, FLIGHTS)
+    except StoreCorrupt as error:
+        raise Lost(f"the tombstones: {error}") from error
+    hashes = {entry.hash for entry in tombstones.entries} if tombstones else set()
+    return {key for key in keys if tombstones and tombstones.hash_of(key) in hashes}
+
+
+def require_whole(root: Path, ledger: list[Acknowledged], before: dict[int, Said] | None = None) -> Release:
     """The current release names whole versions, every acknowledged release is in its history, and nothing but rubbish is left.
 
     Repairs the store as an operator would, and requires that to change neither.
@@ -141,14 +198,18 @@ def _require_history(store: Store, ledger: list[Acknowledged]) -> Release:
     return snapshot.release
 
 
-def _require_same(store: Store, before: dict[int, str]) -> None:
-    now = witness(store.root)
-    changed = [version for version in now if before.get(version, now[version]) != now[version]]
+def _require_same(store: Store, before: dict[int, Said]) -> None:
+    now, gone = witness(store.root), {index_key(key) for key in known_erased(store.root, ERASABLE)}
+    expected = {
+        version: Said(said.others, {key: values for key, values in said.erasable.items() if key not in gone})
+        for version, said in before.items()
+    }
+    changed = [version for version in now if expected.get(version, now[version]) != now[version]]
     if changed:
         raise Lost(f"versions {changed} answer otherwise than before")
     lives = dict.fromkeys(release.tables[FLIGHTS].live for release in history(store) if FLIGHTS in release.tables)
     served = history(store)[0].tables[FLIGHTS]
     last = [version for version in lives if version is not None and version in {*before, *now}][:7]
-    gone = {version for version in (*last, served.live, served.shadow) if version is not None} - set(now)
-    if gone:
-        raise Lost(f"versions {sorted(gone)} are gone, though retention keeps them")
+    missing = {version for version in (*last, served.live, served.shadow) if version is not None} - set(now)
+    if missing:
+        raise Lost(f"versions {sorted(missing)} are gone, though retention keeps them")

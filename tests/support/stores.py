@@ -90,6 +90,11 @@ def build_across(store: Store, during: Callable[[], object], day: int = 10) -> M
         store.files.write = write  # type: ignore[method-assign]
 
 
+def build_beside_an_erasure(store: Store, note: Callable[[object], object] = lambda _: None) -> Manifest:
+    """Somebody is erased while a version is built."""
+    return build_across(store, lambda: note(erase_one(store)))
+
+
 def put_live(store: Store, version: int, table: str = FLIGHTS, *, why: str = "test", **how: Any) -> Release:
     """Publish a version as ``tester``."""
     when = DAY_ONE + timedelta(hours=version)
@@ -101,7 +106,7 @@ def build_and_publish(store: Store, day: int, table: str = FLIGHTS, **how: Any) 
     return put_live(store, build(store, day, table, **how).version, table)
 
 
-def erase_one(store: Store, table: str = FLIGHTS, key: str = "AA/999") -> Erasure:
+def erase_one(store: Store, table: str = FLIGHTS, key: str = ERASABLE[0]) -> Erasure:
     """Erase an entity as ``support``, each key at a moment of its own."""
     when = DAY_ONE + timedelta(seconds=crc32(key.encode()))
     return erase(store, TableName(table), (key,), who="support", when=when, why="request 17")

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb  # noqa: F401 -- imported before any fork
 import lmdb  # noqa: F401
 from support.faulty import Dying
-from support.stores import ERASABLE, FLIGHTS, build, erase_one, put_live, roll_back
+from support.stores import ERASABLE, FLIGHTS, build, build_beside_an_erasure, erase_one, put_live, roll_back
 
 import batch_scoring.store.build
 import batch_scoring.store.catalog
@@ -54,6 +54,8 @@ def act(store: Store, ledger: int, verb: str, chance: random.Random) -> None:
             key = chance.choice(ERASABLE)
             erase_one(store, key=key)
             note(ledger, key)
+        case "build beside an erasure":
+            note(ledger, build_beside_an_erasure(store, lambda _: note(ledger, ERASABLE[0])))
 
 
 def child(task: dict[str, object]) -> None:
