@@ -112,7 +112,7 @@ def test_repair_restores_a_record_although_versions_were_pruned_since(nine: Stor
     assert record(nine, 10).read_bytes() == content
 
 
-@pytest.mark.parametrize("harm", ["its catalog", "a catalog that says nothing", "the release before"])
+@pytest.mark.parametrize("harm", ["its catalog", "a catalog that says nothing", "its checksum", "the release before"])
 def test_repair_goes_back_behind_a_lost_release_only_when_it_is_told_to(rolled_back: Store, harm: str) -> None:
     """It would undo a rollback in silence, and give the number of an acknowledged release to another."""
     os.truncate(record(rolled_back, 5), 10)
@@ -123,6 +123,8 @@ def test_repair_goes_back_behind_a_lost_release_only_when_it_is_told_to(rolled_b
         case "a catalog that says nothing":
             catalog.unlink()
             catalog.write_bytes(record(rolled_back, 4).with_name("predictions.duckdb").read_bytes())
+        case "its checksum":
+            record(rolled_back, 5).with_name("SHA256SUMS").unlink()
         case _:
             rot(record(rolled_back, 4), '"why"', ' "why"')
     before = sorted(path.name for path in (rolled_back.root / "releases").iterdir())
