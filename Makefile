@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dagster test explore bench-features bench-shap bench-gates faults bench-swap bench-training coverage lint format clean
+.PHONY: help setup demo serve dagster test test-mlflow explore bench-features bench-shap bench-gates faults bench-swap bench-training coverage lint format clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,9 @@ dagster: $(READY) ## Open the Dagster UI on this workspace
 
 test: $(READY) ## Run every test
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-mlflow: $(READY) ## Run the long tests with MLflow: kills, slow servers, processes of their own
+	@$(BIN)/python -m pytest -q tests/tracking/test_mlflow.py tests/tracking/mlflow_long.py
 
 explore: $(READY) ## Run the property tests on examples never tried before
 	@$(BIN)/python -m pytest -q --hypothesis-profile=explore -m hypothesis
