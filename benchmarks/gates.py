@@ -5,7 +5,8 @@
 False alarms: sixty daily runs in a row, from files to a published version, on flights as they were. Each knows what was known
 that morning, is judged against the live version, and is published if its gates let it; a day on which a gate stops it is a false
 alarm, for nothing is wrong with the data. The search is small (one window, the declared model with fewer trees), since gates are
-what is measured. Planted: the faults of tests/support/planted.py, each into one run of its own.
+what is measured. Planted: the faults of tests/support/planted.py, each into one run of its own, and beside them a control: the
+champion's recipe on the next morning, which has to pass. A fault is caught when its own gate fails and names what was planted.
 
 Prints one JSON object; a line per day goes to standard error.
 """
@@ -30,7 +31,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.planted import FAULTS, Bench, open_bench  # noqa: E402  # the faults that the tests plant, and no others
+from support.planted import FAULTS, Bench, copied, open_bench, stopped_by  # noqa: E402  # the faults that the tests plant, and no others
 
 from batch_scoring.domain import Manifest  # noqa: E402
 from batch_scoring.errors import GateFailed  # noqa: E402
@@ -47,19 +48,20 @@ def run(days: int = 60, workspace: Path | None = None) -> dict[str, Any]:
     Returns:
         ``planted``, ``caught`` (counts), ``false_alarm_rate`` (share of days), ``reasons`` (days per gate that stopped one),
         ``warnings`` (the same of gates that only warn), ``highest`` (per gate, the highest quantiles of what it observed),
-        ``faults`` (per fault: whether its gate caught it, and all that failed), ``seconds``.
+        ``faults`` (per fault: whether its gate caught it, and all that failed), ``control_passed``, ``seconds``.
     """
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         bench = open_bench(workspace or Path(scratch) / "workspace")
         quiet = false_alarms(bench, days, Path(scratch) / "store")
-        faults = plant_all(bench, Path(scratch))
+        faults, control = plant_all(bench, Path(scratch))
     return {
         "days": days,
         "planted": len(faults),
         "caught": sum(fault["caught"] for fault in faults.values()),
         **quiet,
         "faults": faults,
+        "control_passed": control,
         "seconds": round(time.perf_counter() - begun, 1),
     }
 
@@ -101,7 +103,8 @@ def one_day(bench: Bench, settings: Any, day: date) -> Manifest:
         return versions(Store(root=settings.store), bench.product.table.name)[-1]
 
 
-def plant_all(bench: Bench, scratch: Path) -> dict[str, dict[str, Any]]:
+def plant_all(bench: Bench, scratch: Path) -> tuple[dict[str, dict[str, Any]], bool]:
+    """What becomes of every fault, and whether the control passes."""
     champion = bench.champion(scratch / "champion")
     found: dict[str, dict[str, Any]] = {}
     for fault in FAULTS:
@@ -109,7 +112,9 @@ def plant_all(bench: Bench, scratch: Path) -> dict[str, dict[str, Any]]:
         found[fault.name] = {"gate": fault.gate, "caught": fault.is_caught(failed), "failed": sorted(failed)}
         shutil.rmtree(scratch / fault.name, ignore_errors=True)
         print(f"{fault.name}: {', '.join(sorted(failed)) or 'passed'}", file=sys.stderr, flush=True)
-    return found
+    stops = stopped_by(bench, champion, scratch / "control", copied)
+    print(f"control, a champion copied: {', '.join(sorted(stops)) or 'passed'}", file=sys.stderr, flush=True)
+    return found, not stops
 
 
 def main() -> None:

@@ -64,12 +64,14 @@ def _segments(table: PredictionTable, rows: pl.DataFrame, losses: dict[str, Floa
     found = []
     binary = isinstance(table.task, Binary)
     labels, forecasts, days = (rows[name].to_numpy() for name in ("label", CONTENDER, "event_timestamp"))
-    entities = resample(cluster_entities(rows, table.entity.key_names), seed=table.model.seed)
+    by = (draws, resample(cluster_entities(rows, table.entity.key_names), seed=table.model.seed))  # the larger error counts
     for column in table.segments:
         if column not in rows.columns:
             continue
         for value, chosen in _values(rows[column]):
-            turned = misranked(labels[chosen], forecasts[chosen], days[chosen], within(entities, chosen)) if binary else None
+            told = (labels[chosen], forecasts[chosen], days[chosen])
+            sides = (misranked(*told, within(each, chosen)) for each in by if binary)
+            turned = max((side for side in sides if side is not None), key=lambda side: side.error, default=None)
             for against in (LIVE, CONSTANT):
                 if against not in losses:
                     continue

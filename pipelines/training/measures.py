@@ -156,8 +156,7 @@ def _slope(labels: npt.NDArray[Any], scores: Floats, resamples: Resamples) -> Me
 def misranked(labels: npt.NDArray[Any], scores: Floats, days: npt.NDArray[Any], draws: Resamples) -> Paired | None:
     """A half less the AUC within days, with its bootstrap error: above 0, scores are the wrong way round.
 
-    None where no day has both outcomes. What all rows of a day share cannot turn a ranking within it, so ``draws`` are of
-    entities.
+    None where no day has both outcomes.
     """
     import numpy as np
 

@@ -7,7 +7,7 @@ any more. The run then goes its usual way.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +22,7 @@ from support.workspace import copy_examples, open_workspace
 from batch_scoring import HoldOut
 from batch_scoring.domain import Column
 from batch_scoring.errors import GateFailed
-from batch_scoring.gates import with_defaults
+from batch_scoring.gates import GateResult, with_defaults
 from batch_scoring.settings import Settings
 from batch_scoring.store import Store, versions
 from pipelines.features import retrieved_examples
@@ -58,18 +58,18 @@ class Bench:
 
     def champion(self, store: Path) -> Path:
         """A store in which yesterday's honest version is live."""
-        honest = _copied(self.source, self.retrieved)
+        honest = copied(self.source, self.retrieved)
         run_all(plan_run(self.product, self._in(store), CHAMPION_DAY, "test"), honest, clock=lambda: datetime.now(UTC))
         return store
 
-    def contend(self, champion: Path, store: Path, source: Any, day: date = DAY) -> dict[str, str]:
-        """One run against a copy of the champion's store; the verdict of every gate."""
+    def contend(self, champion: Path, store: Path, source: Any, day: date = DAY) -> dict[str, GateResult]:
+        """One run against a copy of the champion's store; what every gate said."""
         shutil.copytree(champion, store, symlinks=True)
         settings = self._in(store)
         with suppress(GateFailed):
             run_all(plan_run(self.product, settings, day, "test"), source, clock=lambda: datetime.now(UTC))
         newest = versions(Store(root=store), self.product.table.name)[-1]
-        return {gate.gate: gate.verdict for gate in newest.draft.gates}
+        return {gate.gate: gate for gate in newest.draft.gates}
 
     def _in(self, store: Path) -> Settings:
         return self.settings.model_copy(update={"store": store})
@@ -147,22 +147,30 @@ class Tampered:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A planted fault and the gate that has to name it; no gate for what is no fault and must pass.
+    """A planted fault and the gate that has to name it.
 
-    ``plant``: the feature source that delivers it.
+    ``plant``: the feature source that delivers it. ``names``: what of the fault the gate's sentence has to say.
     """
 
     name: str
-    gate: str | None
+    gate: str
     plant: Callable[[Any, pl.DataFrame], Tampered]
+    names: str
 
-    def is_caught(self, failed: set[str]) -> bool:
-        return not failed if self.gate is None else self.gate in failed
+    def is_caught(self, failed: Mapping[str, GateResult]) -> bool:
+        return self.gate in failed and self.names in failed[self.gate].message
 
-    def failed_gates(self, bench: Bench, champion: Path, store: Path) -> set[str]:
-        """The gates that stop a run with this fault."""
-        verdicts = bench.contend(champion, store, self.plant(bench.source, bench.retrieved))
-        return {gate for gate, verdict in verdicts.items() if verdict == "fail"}
+    def failed_gates(self, bench: Bench, champion: Path, store: Path) -> dict[str, GateResult]:
+        """The gates that stop a run with this fault, and what they say."""
+        return stopped_by(bench, champion, store, self.plant)
+
+
+def stopped_by(
+    bench: Bench, champion: Path, store: Path, plant: Callable[[Any, pl.DataFrame], Tampered]
+) -> dict[str, GateResult]:
+    """The gates that stop a run on what is planted."""
+    said = bench.contend(champion, store, plant(bench.source, bench.retrieved))
+    return {name: gate for name, gate in said.items() if gate.stops}
 
 
 def _leak(source: Any, rows: pl.DataFrame) -> Tampered:
@@ -194,8 +202,8 @@ def _units(source: Any, rows: pl.DataFrame) -> Tampered:
     return Tampered(source, rows, "units", today=lambda rows: rows.with_columns(pl.col("distance") * 1000))
 
 
-def _copied(source: Any, rows: pl.DataFrame) -> Tampered:
-    """No fault: the champion's own recipe, on the next morning."""
+def copied(source: Any, rows: pl.DataFrame) -> Tampered:
+    """The control, no fault: the champion's own recipe, on the next morning. No gate may stop it."""
     return Tampered(source, rows, "honest")
 
 
@@ -215,11 +223,10 @@ def _inverted(source: Any, rows: pl.DataFrame) -> Tampered:
 
 
 FAULTS = (
-    Fault("a leaked label column", "suspiciously_good", _leak),
-    Fault("shuffled labels", "beats_baseline", _shuffled),
-    Fault("a feature turned to null", "feature_coverage", _null),
-    Fault("units times a thousand in one feature", "feature_range", _units),
-    Fault("a champion copied as contender", None, _copied),
-    Fault("last year's data", "staleness", _last_year),
-    Fault("one segment inverted", "segments_hold", _inverted),
+    Fault("a leaked label column", "suspiciously_good", _leak, "too good to be true"),
+    Fault("shuffled labels", "beats_baseline", _shuffled, "not more than the required"),
+    Fault("a feature turned to null", "feature_coverage", _null, "'departure_minute' is null"),
+    Fault("units times a thousand in one feature", "feature_range", _units, "'distance' lies far outside"),
+    Fault("last year's data", "staleness", _last_year, "364.0 days older"),
+    Fault("one segment inverted", "segments_hold", _inverted, "origin = EWR"),
 )
