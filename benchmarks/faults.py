@@ -94,7 +94,7 @@ VERBS: dict[str, Callable[[Store, Note], object]] = {
     "rollback": lambda store, _: roll_back(store),
     "prune": lambda store, _: prune(store, FLIGHTS),
     "erase": lambda store, _: erase_one(store),
-    "build beside an erasure": build_beside_an_erasure,
+    "build beside an erasure": lambda store, note: build_beside_an_erasure(store, note, staged=staged_once()),
 }
 """What each returns is noted by the caller; what is acknowledged before that, by itself."""
 

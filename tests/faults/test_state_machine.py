@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from support.stores import FLIGHTS, build, build_and_publish, clone, erase_one, 
 from batch_scoring.domain import Staged, VersionId
 from batch_scoring.errors import ForetableError, GateFailed, StoreConflict, UnknownVersion
 from batch_scoring.store import Reader, Snapshot, Store, build_version, prune, repair, verify, version_folder, versions
+from batch_scoring.store.layout import numbers_in
 from batch_scoring.store.tombstones import read_tombstones
 
 KEYS = (("UA", 1000), ("AA", 999), ("9E", 998))
@@ -153,7 +153,6 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = Store(root, Beside(self.look), 0.5)
         self.held: list[tuple[Snapshot, int]] = []
         self.seen = 0
-        self.skipped = 0
         self.tidy = True
 
     def teardown(self) -> None:
@@ -198,8 +197,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(day=st.integers(0, 19), passes=st.sampled_from([True, True, True, False]), afresh=st.integers(0, 7))
     def build(self, day: int, passes: bool, afresh: int) -> None:
-        number = max(self.model.days, default=self.skipped) + 1
-        number = max(number, self.skipped + 1)
+        number = max([0, *self.model.days, *self.numbers()]) + 1
         if afresh == 0:
             staged = _staged(day)
             draft = replace(staged.draft, gates=(PASSED if passes else FAILED,))
@@ -288,14 +286,16 @@ class StoreMachine(RuleBasedStateMachine):
             self.expect(refusal, act)
         except PowerCut:
             crashed = True
-        if crashed and power:
+        if power:  # that of a verb that returned too: what it acknowledged must be on the disk
             self.held.clear()
             files.cut_power(random.Random(chance))  # type: ignore[attr-defined]
+        for erased in self.model.erased:
+            assert self.is_known_erased(erased)
         self.reader, self.seen = Reader(self.store.root), 0
         if crashed and (mend or verb == "erase"):
             self.mend()
             self.tidy = True
-        elif crashed:
+        elif crashed or power:
             self.tidy = False
         self.learn(verb, expected, before, crashed=crashed, key=key, day=chance % 20)
 
@@ -322,21 +322,24 @@ class StoreMachine(RuleBasedStateMachine):
                 assert crashed or set(self.model.days) - there == expected.gone
                 self.model.gone = set(self.model.days) - there
             case "erase":
-                tombstones = read_tombstones(self.store.root, FLIGHTS)
-                known = tombstones is not None and tombstones.hash_of(key) in {entry.hash for entry in tombstones.entries}
+                known = self.is_known_erased(key)
                 assert known or crashed
                 self.model = expected if known else self.model
             case _:
                 assert release.id > before or crashed or expected.releases == before
                 self.model = expected if release.id > before else self.model
-        self.skipped = max(self.skipped, *self.numbers())
         assert release.id >= before
         self.model.releases = release.id
 
     def numbers(self) -> list[int]:
         """Every number that a folder of the table has, finished or not."""
-        names = os.listdir(self.store.root / "tables" / FLIGHTS / "versions")  # noqa: PTH208
-        return [0, *(int(name.rpartition("-")[2]) for name in names)]
+        parent = self.store.root / "tables" / FLIGHTS / "versions"
+        return [*numbers_in(parent), *numbers_in(parent, "building-")]
+
+    def is_known_erased(self, key: str) -> bool:
+        """Whether the entity has a tombstone."""
+        tombstones = read_tombstones(self.store.root, FLIGHTS)
+        return tombstones is not None and tombstones.hash_of(key) in {entry.hash for entry in tombstones.entries}
 
     @precondition(lambda self: self.model.good & set(self.model.kept))
     @rule(nth=st.integers(0, 14), late=st.booleans(), code=st.sampled_from([5, 28, 4, 13]))
@@ -386,6 +389,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert {each.draft.rows for each in manifests} == {len(KEYS) - len(model.erased)}
         if model.live is not None:
             for key in ERASABLE:
+                assert key not in model.erased or self.is_known_erased(key)
                 assert (snapshot.prediction(FLIGHTS, key) is None) == (key in model.erased)
                 assert (snapshot.explanation(FLIGHTS, key) is None) == (key in model.erased)
 

@@ -15,7 +15,7 @@ from zlib import crc32
 from support.drafts import DAY_ONE, LEG, PASSED, staged_version
 
 from batch_scoring.declare import Entity, TableName
-from batch_scoring.domain import MANIFEST, Manifest, Release, VersionId
+from batch_scoring.domain import MANIFEST, Manifest, Release, Staged, VersionId
 from batch_scoring.gates import GateResult
 from batch_scoring.store import Erasure, Files, Store, build_version, create_store, erase, publish, rollback
 
@@ -73,8 +73,8 @@ def build(
     return build_version(store, staged)
 
 
-def build_across(store: Store, during: Callable[[], object], day: int = 10) -> Manifest:
-    """As :func:`build`; ``during`` happens when the rows are chosen and the version has no name yet."""
+def build_across(store: Store, during: Callable[[], object], day: int = 10, *, staged: Staged | None = None) -> Manifest:
+    """As :func:`build`, or of what is staged; ``during`` happens when the rows are chosen and the version has no name yet."""
     write = store.files.write
 
     def writing(path: Path, data: bytes) -> None:
@@ -85,14 +85,16 @@ def build_across(store: Store, during: Callable[[], object], day: int = 10) -> M
 
     store.files.write = writing  # type: ignore[method-assign]
     try:
-        return build(store, day)
+        return build(store, day) if staged is None else build_version(store, staged)
     finally:
         store.files.write = write  # type: ignore[method-assign]
 
 
-def build_beside_an_erasure(store: Store, note: Callable[[object], object] = lambda _: None) -> Manifest:
+def build_beside_an_erasure(
+    store: Store, note: Callable[[object], object] = lambda _: None, *, staged: Staged | None = None
+) -> Manifest:
     """Somebody is erased while a version is built."""
-    return build_across(store, lambda: note(erase_one(store)))
+    return build_across(store, lambda: note(erase_one(store)), staged=staged)
 
 
 def put_live(store: Store, version: int, table: str = FLIGHTS, *, why: str = "test", **how: Any) -> Release:
