@@ -46,6 +46,7 @@ Progress = Callable[[str], None]
 
 EVENT, CREATED = "event_timestamp", "created_timestamp"
 _MOMENT = "TIMESTAMP WITH TIME ZONE"
+_BOUNDS = ("TIMESTAMPTZ '0001-01-01 00:00:00+00'", "TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'")
 _FORMAT = 1  # of the files themselves; counting it up makes every delivery new
 
 
@@ -147,9 +148,9 @@ class _Attempt:
             )
             for name in (dataset.name for dataset in table.datasets)
         )
-        self._report((*checked.findings, *sound), checked.profiles, accepted=True)
         self.tell(f"delivery {self.identity}")
         commit(delivery, built, self.settings)
+        self._report((*checked.findings, *sound), checked.profiles, accepted=True)
         return delivery
 
     def _report(self, findings: tuple[Finding, ...], profiles: tuple[FileProfile, ...], *, accepted: bool) -> DataReport:
@@ -188,7 +189,7 @@ def derive(con: duckdb.DuckDBPyConnection, product: Product, dataset: Dataset) -
 
     Raises:
         DeclarationError: the SQL does not run, or lacks a column of the contract.
-        DataRejected: a null key or timestamp, or a row that is there twice.
+        DataRejected: a null key or timestamp, a moment outside the years 1 to 9999, or a row that is there twice.
     """
     name = quoted(dataset.name)
     with explained(product, dataset.sql):
@@ -217,6 +218,10 @@ def _require_sound(con: duckdb.DuckDBPyConnection, dataset: Dataset, columns: tu
     report = [
         (dataset.name, column, "has no nulls", _rows(count)) for column, count in zip(columns, counts, strict=True) if count
     ]
+    for column in (EVENT, CREATED):  # Python, and with it Feast, knows no others
+        outside = con.execute(f"SELECT count(*) FROM {name} WHERE {column} NOT BETWEEN {_BOUNDS[0]} AND {_BOUNDS[1]}").fetchall()
+        if count := outside[0][0]:
+            report.append((dataset.name, column, "lies in the years 1 to 9999", _rows(count)))
     if repeated := twice[0][0]:
         report.append((dataset.name, ", ".join(columns), "is unique together", _rows(int(repeated))))
     if report:

@@ -247,11 +247,8 @@ def _column_tests(
                 pooled[name] = pooled.get(name, 0) + count
         if tested := chi_square(column.categories, pooled):
             yield "chi_square", tested
-    if column.kind == "number" and wanted("anova"):
-        groups = [(count - each.nulls, each.mean, each.deviation) for each, count in [*past, (column, rows)]]
-        complete = [(count, mean, deviation) for count, mean, deviation in groups if mean is not None and deviation is not None]
-        if tested := anova(complete):
-            yield "anova", tested
+    if column.kind == "number" and wanted("anova") and (tested := _usual_mean(column, present, past)):
+        yield "anova", tested
     known = [each.correlation for each, _ in past if each.correlation is not None]
     if known and column.correlation is not None:
         counts = sum(count - each.nulls for each, count in past if each.correlation is not None)
@@ -260,6 +257,19 @@ def _column_tests(
             for check, effect in changes:
                 if wanted(check):
                     yield check, Tested(effect=max(effect, 0.0), p=tested.p)
+
+
+def _usual_mean(column: ColumnProfile, present: Rows, past: Past) -> Tested | None:
+    """The delivery against what is usual: one odd delivery among the earlier ones is no finding of those that follow it."""
+    known = [
+        (count - each.nulls, each.mean, each.deviation)
+        for each, count in past
+        if each.mean is not None and each.deviation is not None
+    ]
+    if not known or column.mean is None or column.deviation is None:
+        return None
+    counts, means, deviations = zip(*known, strict=True)
+    return anova([(sum(counts), median(means), median(deviations)), (present, column.mean, column.deviation)])
 
 
 def _at_most(

@@ -165,8 +165,9 @@ def _dates(con: duckdb.DuckDBPyConnection, checked: CheckedFile, name: str) -> D
     The latter of the first million rows: a file is written in order of time, or it is not.
     """
     column = _quoted(name)
+    first, last = (date.min - _EPOCH).days, (date.max - _EPOCH).days  # a day beyond them counts as one of them
     days = con.execute(
-        f"SELECT ({column}::DATE - DATE '1970-01-01')::INTEGER, count(*) FROM {checked.relation} "
+        f"SELECT greatest({first}, least({last}, {column}::DATE - DATE '1970-01-01'))::INTEGER, count(*) FROM {checked.relation} "
         f"WHERE isfinite({column}) GROUP BY 1 ORDER BY 1"
     ).fetchall()
     swapped = "CASE WHEN day(d) <= 12 THEN make_date(year(d), day(d), month(d)) ELSE d END"
@@ -177,7 +178,7 @@ def _dates(con: duckdb.DuckDBPyConnection, checked: CheckedFile, name: str) -> D
         f"WHERE isfinite({column})))"
     ).fetchall()[0]
     return Dates(
-        counts=tuple((_EPOCH + timedelta(days=day), rows) for day, rows in days if -719_162 <= day <= 2_932_896),
+        counts=tuple((_EPOCH + timedelta(days=day), rows) for day, rows in days),
         falls=steps[0],
         rises=steps[1],
         swapped_falls=steps[2],

@@ -2,7 +2,7 @@
 
 data/<table>/
   reports/000017-3f9a0c12be77.json     one per judged delivery: every finding, and the profiles later ones are compared with
-  quarantine/3f9a0c12be77/             a refused delivery, whole, with its report.json
+  quarantine/3f9a0c12be77/             a refused delivery: its report.json, and files/ as they were delivered
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from batch_scoring.codec import from_json, to_pretty_json
 from batch_scoring.data_checks import DataReport
 from batch_scoring.declare import RawFile
 from batch_scoring.settings import Settings
+from pipelines.files import write_whole
 from pipelines.validation.profile import FileProfile
 
 _KEPT_REPORTS = 1000
@@ -91,7 +92,8 @@ def keep(table: str, report: DataReport, profiles: tuple[FileProfile, ...], sett
     number = int(files[-1].name[:6]) if files else 0
     again = files and files[-1].name == f"{number:06}-{report.delivery}.json"
     judged = Judged(number=number if again else number + 1, report=report, profiles=profiles)
-    _write(folder / f"{judged.number:06}-{report.delivery}.json", to_pretty_json(judged))
+    path = folder / f"{judged.number:06}-{report.delivery}.json"
+    write_whole(path, lambda unfinished: unfinished.write_bytes(to_pretty_json(judged)))
     for old in files[:-_KEPT_REPORTS]:
         old.unlink()
     return judged
@@ -105,10 +107,13 @@ def quarantine(table: str, report: DataReport, taken: Path, settings: Settings) 
     """
     parent = settings.data / table / "quarantine"
     parent.mkdir(parents=True, exist_ok=True)
-    (taken / _REPORT).write_bytes(to_pretty_json(report))
+    refused = taken.with_name("refused")
+    refused.mkdir()
+    taken.rename(refused / "files")
+    (refused / _REPORT).write_bytes(to_pretty_json(report))
     folder = parent / report.delivery
     shutil.rmtree(folder, ignore_errors=True)
-    taken.rename(folder)
+    refused.rename(folder)
     os.utime(folder)
     for old in sorted(parent.iterdir(), key=lambda entry: entry.stat().st_mtime_ns, reverse=True)[_KEPT_QUARANTINED:]:
         shutil.rmtree(old)
@@ -117,9 +122,3 @@ def quarantine(table: str, report: DataReport, taken: Path, settings: Settings) 
 
 def _folder(table: str, settings: Settings) -> Path:
     return settings.data / table / "reports"
-
-
-def _write(path: Path, data: bytes) -> None:
-    fresh = path.with_suffix(".tmp")
-    fresh.write_bytes(data)
-    fresh.replace(path)

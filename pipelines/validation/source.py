@@ -9,9 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +23,8 @@ from batch_scoring.settings import Settings
 
 _CHUNK = 4 << 20
 _BOM = b"\xef\xbb\xbf"
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_MOST_TIMES, _ALWAYS = 250, 256 << 20
+"""A text may be so many times the bytes of its archive, and at least so many bytes; more is no table but a trap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +73,27 @@ def take(raw: RawFile, seen: Seen, folder: Path) -> Iterator[Finding]:
 
     A checksum is promised by a file of the same name with ``.sha256`` behind it, as ``sha256sum`` writes it.
     """
-    digest = hashlib.sha256()
+    digest, wrong = hashlib.sha256(), ""
+    with taken_path(raw, folder).open("wb") as copy:  # its errors are our disk's, not the producer's, and go on as they are
+        for chunk in _chunks(seen.path):
+            if isinstance(chunk, str):
+                wrong = chunk
+                break
+            digest.update(chunk)
+            copy.write(chunk)
+    if wrong:
+        yield failed(raw, "readable", f"can be read, at {seen.path}", wrong)
+        return
+    changed = digest.hexdigest() != seen.sha256
+    yield finding(raw, "stable", "stays as it is while it is read", "it changed" if changed else "it did", passed=not changed)
+    beside = seen.path.with_name(f"{seen.path.name}.sha256")
     try:
-        with seen.path.open("rb") as source, taken_path(raw, folder).open("wb") as copy:
-            while chunk := source.read(_CHUNK):
-                digest.update(chunk)
-                copy.write(chunk)
-        changed = digest.hexdigest() != seen.sha256
-        yield finding(raw, "stable", "stays as it is while it is read", "it changed" if changed else "it did", passed=not changed)
-        beside = seen.path.with_name(f"{seen.path.name}.sha256")
-        if beside.exists():
-            yield _checksum(raw, beside, digest.hexdigest())
+        promised = beside.read_text(encoding="utf-8", errors="replace") if beside.exists() else None
     except OSError as error:
-        yield failed(raw, "readable", f"can be read, at {seen.path}", error.strerror or type(error).__name__)
+        yield failed(raw, "readable", f"can be read, at {beside}", error.strerror or type(error).__name__)
+        return
+    if promised is not None:
+        yield _checksum(raw, beside.name, promised.split(), digest.hexdigest())
 
 
 def taken_path(raw: RawFile, folder: Path) -> Path:
@@ -125,33 +132,58 @@ def finding(raw: RawFile, check: FixedCheck, must: str, found: str, *, passed: b
     return Finding(source=raw.name, column=column, check=check, severity="error", passed=passed, must=must, found=found)
 
 
-def _checksum(raw: RawFile, beside: Path, sha256: str) -> Finding:
-    promised = beside.read_text(encoding="utf-8", errors="replace").split()
-    must = f"has the SHA-256 that {beside.name} promises"
+def _chunks(path: Path) -> Iterator[bytes | str]:
+    """A file in pieces; last of all, if it cannot be read, why."""
+    try:
+        with path.open("rb") as source:
+            while chunk := source.read(_CHUNK):
+                yield chunk
+    except OSError as error:
+        yield error.strerror or type(error).__name__
+
+
+def _checksum(raw: RawFile, beside: str, promised: list[str], sha256: str) -> Finding:
+    must = f"has the SHA-256 that {beside} promises"
     if not promised or not re.fullmatch(r"[0-9a-fA-F]{64}", promised[0]):
-        return failed(raw, "checksum", must, f"no 64 hexadecimal digits in {beside.name}")
+        return failed(raw, "checksum", must, f"no 64 hexadecimal digits in {beside}")
     same = promised[0].lower() == sha256
     found = f"{sha256[:12]}…" if same else f"{sha256[:12]}… instead of {promised[0].lower()[:12]}…"
     return finding(raw, "checksum", must, found, passed=same)
 
 
 def _unpack(packed: Path, target: Path) -> str:
-    """Write the one member of an archive; returns what is wrong with the archive."""
-    try:
-        with target.open("wb") as text:
-            if packed.suffix == ".gz":
-                with gzip.open(packed) as only:
-                    shutil.copyfileobj(only, text, _CHUNK)
-                return ""
-            with zipfile.ZipFile(packed) as archive:
-                members = [member for member in archive.infolist() if not member.is_dir()]
-                if len(members) != 1:
-                    return f"{len(members)} files inside"
-                with archive.open(members[0]) as member:
-                    shutil.copyfileobj(member, text, _CHUNK)
-    except _ARCHIVE_ERRORS as error:
-        return str(error) or type(error).__name__
+    """Write the one member of an archive; returns what is wrong with the archive. What is wrong with ``target`` is raised."""
+    most, size = max(_ALWAYS, _MOST_TIMES * packed.stat().st_size), 0
+    chunks = _unpacked(packed)
+    with target.open("wb") as text:
+        for chunk in chunks:
+            if isinstance(chunk, str):
+                return chunk
+            size += len(chunk)
+            if size > most:
+                return f"more than {most:,} bytes of text in {packed.stat().st_size:,}"
+            text.write(chunk)
     return ""
+
+
+def _unpacked(packed: Path) -> Iterator[bytes | str]:
+    """The one member of an archive in pieces; last of all, if there is something wrong with it, what."""
+    try:
+        if packed.suffix == ".gz":
+            with gzip.open(packed) as only:
+                while chunk := only.read(_CHUNK):
+                    yield chunk
+            return
+        with zipfile.ZipFile(packed) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) != 1:
+                yield f"{len(members)} files inside"
+                return
+            with archive.open(members[0]) as member:
+                while chunk := member.read(_CHUNK):
+                    yield chunk
+    except Exception as error:  # noqa: BLE001  # a damaged archive may raise anything: OSError, IndexError, LZMAError, …
+        yield f"it is damaged: {str(error) or type(error).__name__}"
 
 
 def _not_utf8(path: Path) -> str:

@@ -1,16 +1,25 @@
 """Every check of incoming data has a damaged file that trips it and a clean one that does not. The data is real."""
 
+import gzip
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from batch_scoring.data_checks import CHECKS, Finding
+from batch_scoring.declare import Csv, LandedFile, RawFile
 from batch_scoring.errors import DataRejected
 from pipelines.ingest import ingest
+from pipelines.validation import CheckedFile
+from pipelines.validation.dates import share_after, share_ancient
+from pipelines.validation.profile import measure
+from pipelines.validation.source import _unpack, take
 
 Damage = Callable[[bytes], bytes]
 Row = dict[str, str]
@@ -161,6 +170,21 @@ def test_a_clean_file_of_purchases_trips_nothing_though_every_check_is_made(purc
     assert {finding.check for finding in findings} >= set(PURCHASES)
 
 
+def test_no_finding_and_no_profile_names_a_value_of_a_key(flights, tmp_path):
+    """Findings are kept in manifests and catalogs, which an erasure does not rewrite for them."""
+    damages = (*FLIGHTS["unseen_categories"], *FLIGHTS["vanished_categories"], every(7, flight="98765"))
+    for at, damage in enumerate(damages):
+        here = flights.at(tmp_path / str(at))
+        here.deliver(damage(flights.clean))
+        checked = here.check(here.look())
+        said = " ".join(finding.sentence for finding in checked.findings)
+        assert not re.search(r"'(ZZ|B6|DL|UA)'|98765", said)
+        assert not re.search(r"'(ZZ|B6|DL|UA)'|98765", repr(checked.profiles))
+    unseen = tripped(flights.at(tmp_path / "0").deliver(damages[0](flights.clean)), "unseen_categories")
+    assert [finding.column for finding in unseen] == ["carrier"]
+    assert unseen[0].found.startswith("1 key value in ")
+
+
 def test_a_file_that_is_missing_or_cannot_be_read_is_named(flights, tmp_path):
     here = flights.at(tmp_path)
     assert [finding.check for finding in here.check(here.look()).findings] == ["exists"]
@@ -201,6 +225,54 @@ def test_an_archive_that_is_cut_short_or_damaged_inside_is_refused(flights, tmp_
     assert tripped(here.deliver(whole[:-100]), "archive")
     middle = len(whole) // 2
     assert tripped(here.deliver(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]), "archive")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_whatever_byte_of_an_archive_is_damaged_it_is_a_finding(flights, tmp_path, method: int):
+    text = flights.clean[:3000]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr("flights.csv", text)
+    whole, (folder, target) = packed.getvalue(), (tmp_path / "flights.csv.zip", tmp_path / "text")
+    for at in range(len(whole)):
+        folder.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        assert _unpack(folder, target) or target.read_bytes() == text  # a byte that stands for nothing, such as its date
+
+
+def test_an_archive_that_unpacks_to_far_more_than_a_table_is_refused(flights, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipelines.validation.source._ALWAYS", 1 << 20)
+    here = flights.at(tmp_path, "flights.csv.gz")
+    found = tripped(here.deliver(gzip.compress(b"0" * (8 << 20))), "archive")
+    assert found[0].found.startswith("more than ")
+
+
+def test_a_full_disk_of_ours_is_not_blamed_on_the_producer(flights, tmp_path):
+    here = flights.at(tmp_path)
+    here.file.parent.mkdir(parents=True, exist_ok=True)
+    here.file.write_bytes(flights.clean)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "flights.csv").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        list(take(here.raw, here.look(), tmp_path / "taken"))
+
+
+def test_a_day_beyond_the_calendar_is_ancient_or_future(tmp_path):
+    with duckdb.connect() as con:
+        days = "DATE '2024-05-01', DATE '2024-05-02', DATE '0001-01-01 (BC)', DATE '12024-01-01'"
+        con.execute(f"COPY (SELECT unnest([{days}]) AS day) TO '{tmp_path}/days.parquet' (FORMAT parquet)")
+        raw = RawFile(name="days", location=LandedFile(path="days.csv"), format=Csv(), checks="Days")
+        checked = CheckedFile(raw=raw, parts=(tmp_path / "days.parquet",), rows=4, bytes=1, sha256="")
+        dates = measure(con, checked, "").dates["day"]
+    assert dates.rows == 4
+    assert (share_ancient(dates), share_after(dates, datetime(2024, 5, 2, tzinfo=UTC))) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01 (BC) 00:00:00+00", "12024-01-01 00:00:00+00", "infinity"])
+def test_an_event_time_beyond_the_calendar_is_refused(shop, moment: str):
+    sql = shop.settings.repo / "orders" / "sql" / "orders.sql"
+    sql.write_text(f"SELECT * REPLACE (TIMESTAMPTZ '{moment}' AS event_timestamp) FROM ({sql.read_text()})")
+    with pytest.raises(DataRejected, match="event_timestamp that lies in the years 1 to 9999"):
+        ingest(shop.product, shop.settings)
 
 
 def test_a_dataset_that_repeats_a_key_is_refused(shop):

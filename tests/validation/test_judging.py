@@ -151,6 +151,8 @@ def test_statistics_need_an_effect_and_evidence():
     assert failed(raw, profile(1_000_000, column(0.01)), [profile(1_000_000, column(0.0))] * 3) == set()
     assert failed(raw, profile(1_000_000, column(1.0)), [profile(1_000_000, column(0.0))] * 3) == {"anova"}
     assert "anova" not in failed(raw, profile(4, column(0.6)), [profile(4, column(0.0))] * 3)
+    odd = profile(1_000_000, column(5.0))  # once accepted, it is no reason to refuse what is as it always was
+    assert failed(raw, profile(1_000_000, column(0.0)), [odd, *[profile(1_000_000, column(0.0))] * 3]) == set()
 
 
 def dates(days: list[date], rows: int = 10) -> Dates:

@@ -18,7 +18,7 @@ from pipelines.delivery import current_delivery
 from pipelines.ingest import ingest
 from pipelines.repository import load_repository
 from pipelines.validation.delivered import check_delivery
-from pipelines.validation.report import report_of, reports, reports_behind
+from pipelines.validation.report import quarantine, report_of, reports, reports_behind
 from pipelines.validation.source import look
 
 REPOSITORY = Path(__file__).parents[2] / "feature_repo"
@@ -38,7 +38,7 @@ def test_a_refused_delivery_is_kept_whole_with_its_report_and_the_error_says_whe
     report = shop.report()
     kept = shop.settings.data / "orders" / "quarantine" / report.delivery
     assert str(kept) in str(error.value)
-    assert (kept / "orders.csv").read_bytes() == bad
+    assert (kept / "files" / "orders.csv").read_bytes() == bad
     assert from_json((kept / "report.json").read_bytes(), DataReport) == report
     assert not report.accepted
     assert report.delivery != good.id
@@ -65,6 +65,15 @@ def test_the_same_file_refused_again_is_one_report_and_a_mended_one_is_accepted(
     delivery = ingest(shop.product, shop.settings)
     assert [each.report.accepted for each in reports("orders", shop.settings)] == [True, False]
     assert report_of("orders", delivery.id, shop.settings).report.accepted
+
+
+def test_a_source_named_report_is_kept_beside_the_report(shop, tmp_path: Path):
+    (tmp_path / "incoming" / "taken").mkdir(parents=True)
+    (tmp_path / "incoming" / "taken" / "report.json").write_text("theirs")
+    report = DataReport(delivery="0123456789ab", checked_at=datetime(2024, 1, 1, tzinfo=UTC), accepted=False, findings=())
+    kept = quarantine("orders", report, tmp_path / "incoming" / "taken", shop.settings)
+    assert (kept / "files" / "report.json").read_text() == "theirs"
+    assert from_json((kept / "report.json").read_bytes(), DataReport) == report
 
 
 def test_only_the_newest_refused_deliveries_are_kept(shop):
