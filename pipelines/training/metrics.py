@@ -53,33 +53,12 @@ def pinball(missed: Floats, quantile: float) -> Floats:
     return np.asarray(np.maximum(quantile * missed, (quantile - 1) * missed))
 
 
-def log_loss(labels: npt.NDArray[Any], scores: Floats) -> float:
-    """Mean negative log-likelihood in nats of 0/1 labels; defined for a single class too."""
-    return float(row_losses(Binary(), labels, scores).mean())
-
-
 def auc(labels: npt.NDArray[Any], scores: Floats) -> float | None:
     """Area under the ROC curve, ties counted half; None when there is only one class."""
     import numpy as np
 
     value = Ranked.of(labels, scores).auc(np.ones(len(labels)))
     return value if np.isfinite(value) else None
-
-
-def expected_calibration_error(labels: npt.NDArray[Any], scores: Floats) -> float:
-    """Mean |share that happened − mean score| over ten groups of equal size by score (Naeini et al., 2015)."""
-    import numpy as np
-
-    return float(calibration_errors(calibration_sums(labels, scores).sum(axis=0)[None, :])[0]) if len(labels) else np.nan
-
-
-def calibration_slope(labels: npt.NDArray[Any], scores: Floats) -> float | None:
-    """Slope of a logistic regression of the labels on the scores' log-odds; 1 is right, below 1 too extreme (Cox, 1958).
-
-    None when there is one class, or one score, or the two part the rows completely.
-    """
-    fitted = logistic(labels, log_odds(scores))
-    return None if fitted is None else fitted[1]
 
 
 def log_odds(scores: Floats) -> Floats:

@@ -24,7 +24,16 @@ from sklearn.metrics import log_loss as reference_log_loss
 from batch_scoring import Binary, Classes, Number
 from pipelines.training.intervals import cluster_rows, paired, paired_within, resample
 from pipelines.training.measures import measure
-from pipelines.training.metrics import auc, calibration_slope, expected_calibration_error, loss, row_losses, wasserstein
+from pipelines.training.metrics import (
+    auc,
+    calibration_errors,
+    calibration_sums,
+    log_odds,
+    logistic,
+    loss,
+    row_losses,
+    wasserstein,
+)
 from pipelines.training.ranks import Ranked
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 19), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=60)
@@ -89,7 +98,8 @@ def test_calibration_error_is_its_definition(rows: list[tuple[int, int, int, int
     for label, score in zip(labels, scores, strict=True):
         groups.setdefault(sum(score >= edge for edge in edges), []).append(label - score)
     expected = sum(abs(sum(group)) for group in groups.values()) / len(rows)
-    assert expected_calibration_error(labels, scores) == pytest.approx(expected, abs=1e-12)
+    error = calibration_errors(calibration_sums(labels, scores).sum(axis=0)[None, :])[0]
+    assert error == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_calibration_slope_is_that_of_a_logistic_regression() -> None:
@@ -97,13 +107,13 @@ def test_the_calibration_slope_is_that_of_a_logistic_regression() -> None:
     odds = chance.normal(size=4_000)
     labels = (chance.random(4_000) < 1 / (1 + np.exp(-0.6 * odds))).astype(float)
     fitted = LogisticRegression(C=np.inf, tol=1e-10).fit(odds[:, None], labels)
-    slope = calibration_slope(labels, 1 / (1 + np.exp(-odds)))
+    _, slope = logistic(labels, log_odds(1 / (1 + np.exp(-odds)))) or (0.0, 0.0)
     assert slope == pytest.approx(float(fitted.coef_[0, 0]), rel=1e-5)
     assert slope == pytest.approx(0.6, abs=0.15)
 
 
 def test_scores_that_part_the_labels_have_no_calibration_slope() -> None:
-    assert calibration_slope(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.2, 0.8, 0.9])) is None
+    assert logistic(np.array([0.0, 0.0, 1.0, 1.0]), log_odds(np.array([0.1, 0.2, 0.8, 0.9]))) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=40))

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as reference_log_loss
 from support.made import DAILY, LABEL, MODEL, made, table
 
-from batch_scoring import HoldOut, PredictionTable
+from batch_scoring import Binary, HoldOut, PredictionTable
 from batch_scoring.domain import Column
 from pipelines.training.cells import Evaluator
 from pipelines.training.contender import judge_on_holdout, refit
 from pipelines.training.continuing import Champion
 from pipelines.training.fit import TrainingData, fit, parameters
 from pipelines.training.folds import plan_blocks
-from pipelines.training.metrics import auc, log_loss, population_stability
+from pipelines.training.metrics import auc, loss, population_stability
 from pipelines.training.recipe import Recipe, Search
 
 RECIPE = Recipe(window="all", model=MODEL)
@@ -77,7 +77,7 @@ def test_a_live_model_whose_feature_is_gone_is_compared_by_its_recipe_without_it
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(0.001, 0.999)), min_size=2, max_size=50))
 def test_log_loss_is_scikit_learns(pairs: list[tuple[int, float]]) -> None:
     labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
-    assert log_loss(labels, scores) == pytest.approx(reference_log_loss(labels, scores, labels=[0, 1]))
+    assert loss(Binary(), labels, scores) == pytest.approx(reference_log_loss(labels, scores, labels=[0, 1]))
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 9)), min_size=2, max_size=40))
