@@ -10,10 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batch_scoring.codec import to_pretty_json
 from batch_scoring.domain import Column
 from batch_scoring.errors import DeclarationError
 from pipelines.features import FeastFeatures
+from pipelines.features.chunked_engine import Progress, progress_file
+from pipelines.features.materialize import materialize
 from pipelines.features.sources import hashed_sources
+from pipelines.features.workspace import open_store
 from pipelines.ingest import ingest
 from pipelines.queries import population
 
@@ -243,3 +247,19 @@ def test_a_source_may_be_a_folder_named_from_the_repository(facts: FeastFeatures
     finally:
         file.write_text(declared)
         facts.apply()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # Feast on SQLite
+def test_a_stopped_materialization_is_brought_to_its_end_before_what_became_known_since(facts: FeastFeatures):
+    deliver(facts, [Fact(1, 1, START, START, 1)])
+    facts.apply()
+    store = open_store(facts.settings)
+    since, until, later = START - TTL, START + timedelta(hours=1), START + timedelta(hours=2)
+    file = progress_file(store.config, store.project, "known")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(to_pretty_json(Progress(work="of before", since=since, until=until, pieces=1, done=0, rows=0)))
+    done = materialize(facts.settings, "known", [later])
+    assert (done.until, done.written) == (later, True)
+    (view,) = (view for view in open_store(facts.settings).list_feature_views() if view.name == "known")
+    assert [end for _, end in view.materialization_intervals] == [until, later]
+    assert not file.exists()
