@@ -167,7 +167,7 @@ def _categories(raw: RawFile, column: ColumnProfile, rows: Rows, past: Past) -> 
         column.name,
         sum(shares[name] for name in unseen),
         "has values never seen before in at most {limit:.1%} of its rows",
-        f"{_names(unseen)} in {sum(shares[name] for name in unseen):.1%}" if unseen else "none",
+        f"{_names(unseen, column)} in {sum(shares[name] for name in unseen):.1%}" if unseen else "none",
     )
     vanished = sorted((name for name in ever if name not in shares), key=lambda name: -usual[name])
     yield from _at_most(
@@ -176,7 +176,7 @@ def _categories(raw: RawFile, column: ColumnProfile, rows: Rows, past: Past) -> 
         column.name,
         max((usual[name] for name in vanished), default=0.0),
         "loses no value that usually makes up more than {limit:.1%}",
-        f"no {_names(vanished)}" if vanished else "all of them",
+        f"without {_names(vanished, column)}" if vanished else "all of them",
     )
     distances = [_distance({name: categories.get(name, 0) / count for name in ever}, usual) for categories, count in known]
     yield from _at_most(
@@ -328,7 +328,10 @@ def _distance(one: dict[str, float], other: dict[str, float]) -> float:
     return sum(abs(one.get(name, 0.0) - other.get(name, 0.0)) for name in names) / 2
 
 
-def _names(names: list[str]) -> str:
+def _names(names: list[str], column: ColumnProfile) -> str:
+    """The first values of some; of a key only how many, for a finding is kept where an erased entity must not be named."""
+    if column.key:
+        return f"{len(names):,} key value{'s' if len(names) != 1 else ''}"
     return ", ".join(repr(name) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 

@@ -17,7 +17,7 @@ from batch_scoring.errors import DataRejected
 from pipelines.repository import Product
 from pipelines.validation.compare import judge_content, judge_volume
 from pipelines.validation.profile import FileProfile, Measured, measure
-from pipelines.validation.raw import CheckedFile, as_findings, load_checks, read_parts, repeated
+from pipelines.validation.raw import CheckedFile, as_findings, load_checks, read_parts, repeated, unique_columns
 from pipelines.validation.report import Judged, earlier
 from pipelines.validation.source import Seen, take, text_of
 
@@ -52,6 +52,7 @@ def check_delivery(
         folder: gets ``taken/`` (the files as delivered) and ``parts/`` (typed Parquet). at: what dates are compared with.
     """
     schemas = load_checks(product)
+    keys = _keys(product)
     files, profiles, findings = [], [], []
     for raw in product.table.sources:
         tell(f"checking {raw.name}")
@@ -59,7 +60,8 @@ def check_delivery(
         if isinstance(place, Finding):
             findings.append(place)
             continue
-        checker = _FileChecks(raw=raw, seen=place, schema=schemas[raw.checks], past=earlier(raw, past, place.sha256), at=at)
+        before = earlier(raw, past, place.sha256)
+        checker = _FileChecks(raw=raw, seen=place, schema=schemas[raw.checks], past=before, at=at, keys=keys)
         findings.extend(checker.run(con, folder))
         if checker.checked is not None and checker.measured is not None:
             files.append(checker.checked)
@@ -67,11 +69,19 @@ def check_delivery(
     return Checked(files=tuple(files), profiles=tuple(profiles), findings=tuple(findings))
 
 
+def _keys(product: Product) -> frozenset[str]:
+    """Columns of the names of the entity's keys and of those of every dataset."""
+    table = product.table
+    return frozenset((*table.entity.key_names, *(name for dataset in table.datasets for name in dataset.keys)))
+
+
 class _FileChecks:
     """The checks of one file, in order; a later one is made only where the earlier ones leave something to look at."""
 
-    def __init__(self, *, raw: RawFile, seen: Seen, schema: Any, past: tuple[FileProfile, ...], at: datetime) -> None:
-        self.raw, self.seen, self.schema, self.past, self.at = raw, seen, schema, past, at
+    def __init__(
+        self, *, raw: RawFile, seen: Seen, schema: Any, past: tuple[FileProfile, ...], at: datetime, keys: frozenset[str]
+    ) -> None:
+        self.raw, self.seen, self.schema, self.past, self.at, self.keys = raw, seen, schema, past, at, keys
         self.checked: CheckedFile | None = None
         self.measured: Measured | None = None
 
@@ -99,7 +109,7 @@ class _FileChecks:
         if parts and not unreadable & {problem.check for problem in problems}:
             problems = (*problems, *repeated(con, self.schema, parts))
             self.checked = CheckedFile(raw=self.raw, parts=parts, rows=rows, bytes=self.seen.bytes, sha256=self.seen.sha256)
-            self.measured = measure(con, self.checked, self.raw.compare.target)
+            self.measured = measure(con, self.checked, self.raw.compare.target, self.keys | unique_columns(self.schema))
         yield from as_findings(self.raw, self.schema, problems)
 
 

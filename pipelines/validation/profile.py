@@ -5,6 +5,7 @@ Numbers are kept to nine digits: sums of floating-point numbers depend on how th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -39,6 +40,7 @@ class ColumnProfile:
         quantiles: at :data:`QUANTILES`, of a number; exact up to half a million rows, then of every n-th row. Neither they
             nor mean and deviation are taken of whole numbers that nearly all differ: those count, and move on.
         categories: rows per value, of a category of few values. correlation: Pearson's, with the target.
+        key: identifies somebody, so that ``categories`` are by hash, and a number is not described.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ColumnProfile:
     quantiles: tuple[float, ...] = ()
     categories: Mapping[str, int] | None = None
     correlation: float | None = None
+    key: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +80,37 @@ class Measured:
     dates: Mapping[str, Dates] = field(default_factory=dict)
 
 
-def measure(con: duckdb.DuckDBPyConnection, checked: CheckedFile, target: str) -> Measured:
+def measure(con: duckdb.DuckDBPyConnection, checked: CheckedFile, target: str, keys: frozenset[str] = frozenset()) -> Measured:
     """Everything the checks of content need to know of a file.
 
     Args:
         target: the column that the others' correlation is taken with; empty for none.
+        keys: columns that identify somebody, in any case of letters. Their values are counted by hash and their numbers
+            not summed up: findings quote a profile, and manifests and catalogs, which outlive an erasure, quote findings.
     """
     described = con.execute(f"DESCRIBE SELECT * FROM {checked.relation}").fetchall()
     kinds = {name: kind for name, type_name, *_ in described if (kind := _kind(type_name))}
     dated = tuple(name for name, kind in kinds.items() if kind == "moment")
     numbered = frozenset(name for name, type_name, *_ in described if type_name in _NUMBERS)
     columns = tuple(_columns(con, checked, kinds, numbered, target if kinds.get(target) == "number" else ""))
+    known = {key.lower() for key in keys}
+    columns = tuple(_nameless(column) if column.name.lower() in known else column for column in columns)
     profile = FileProfile(source=checked.raw.name, sha256=checked.sha256, bytes=checked.bytes, rows=checked.rows, columns=columns)
     return Measured(profile=profile, dates={name: _dates(con, checked, name) for name in dated})
+
+
+def _nameless(column: ColumnProfile) -> ColumnProfile:
+    """A column without its values; moments stay, for they identify nobody."""
+    if column.kind == "moment":
+        return column
+    counts = None if column.categories is None else {_hash(value): rows for value, rows in column.categories.items()}
+    return ColumnProfile(
+        name=column.name, kind=column.kind, nulls=column.nulls, distinct=column.distinct, categories=counts, key=True
+    )
+
+
+def _hash(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:24]
 
 
 def _kind(type_name: str) -> Kind | None:

@@ -257,3 +257,8 @@ def _unique_keys(schema: Any) -> Iterator[tuple[tuple[str, ...], str]]:
             yield (name,), "is unique"
     if schema.unique:
         yield tuple(schema.unique), _TOGETHER
+
+
+def unique_columns(schema: Any) -> frozenset[str]:
+    """Every column of a key that the schema declares."""
+    return frozenset(name for columns, _ in _unique_keys(schema) for name in columns)
