@@ -6,7 +6,7 @@ two is believed only if it is, to the byte, what ``SHA256SUMS`` remembers or wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -55,23 +55,33 @@ def _candidates(root: Path, release: ReleaseId) -> Iterator[Release]:
     (previous, made_at, who, why, kind, table, channel, from_version, to_version), then = found
     action = Action(kind=kind, table=table, channel=channel, from_version=from_version, to_version=to_version)
     rest = {"id": release, "action": action, "who": who, "when": _EPOCH + timedelta(microseconds=made_at), "why": why}
-    if previous is None:
-        yield Release(previous=None, tables={}, **rest)
-        return
     try:
-        before = read_sound_release(root, previous)
+        before = None if previous is None else read_sound_release(root, previous)
     except StoreCorrupt:
         return
-    if kind == "erase":
+    if before is None:
+        yield Release(previous=None, tables={}, **rest)
+    elif kind == "erase":
         yield Release(previous=previous, tables=before.tables, lives=before.lives, **rest)
-        return
+    else:
+        for tables, lives in _served(root, before, action, then):
+            yield Release(previous=previous, tables=tables, lives=lives, **rest)
+
+
+def _served(
+    root: Path, before: Release, action: Action, then: set[VersionId]
+) -> Iterator[tuple[Mapping[TableName, Served], Mapping[TableName, tuple[VersionId, ...]]]]:
+    """What a publish or rollback made of the release before: what is served, and what was ever live, as it may have been."""
+    table, version = action.table, action.to_version
+    assert table is not None
+    assert version is not None
     served = before.tables.get(table, Served())
-    after = after_rollback(served, to_version) if kind == "rollback" else after_publish(served, to_version, channel)
+    rollback = action.kind == "rollback"
+    after = after_rollback(served, version) if rollback else after_publish(served, version, action.channel)
     known = last_live(before, table)
-    now = {version for version in known if version_folder(root, table, version).is_dir()}
+    now = {each for each in known if version_folder(root, table, each).is_dir()}
     for kept in (then, now, set(known)):
-        lives = lives_after(before, table, after, kept.__contains__)
-        yield Release(previous=previous, tables={**before.tables, table: after}, lives=lives, **rest)
+        yield {**before.tables, table: after}, lives_after(before, table, after, kept.__contains__)
 
 
 def _recorded(catalog: Path, release: ReleaseId) -> tuple[tuple[Any, ...], set[VersionId]] | None:

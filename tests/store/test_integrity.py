@@ -12,7 +12,18 @@ from support.stores import FLIGHTS, build, build_and_publish, erase_one, new_sto
 
 from batch_scoring.domain import VersionId
 from batch_scoring.errors import StoreCorrupt, StoreUnavailable
-from batch_scoring.store import Files, Finding, Reader, Store, count_files, create_store, repair, verify, version_folder
+from batch_scoring.store import (
+    Files,
+    Finding,
+    Reader,
+    Store,
+    count_files,
+    create_store,
+    find_erased,
+    repair,
+    verify,
+    version_folder,
+)
 
 FILES = (
     "manifest.json",
@@ -265,6 +276,7 @@ def test_leftovers_are_harmless_and_repair_removes_them(store: Store) -> None:
         "releases/building-000003",
         "tables/flight_delays/versions/building-000002",
         "releases/000009",
+        "tables/flight_delays/erased.json.next",
     )
     for name in left:
         (store.root / name).mkdir()
@@ -287,6 +299,7 @@ def test_work_in_progress_is_neither_reported_nor_removed(store: Store) -> None:
     builder = take_flock(folder / "building-000001", exclusive=True)
     assert builder is not None
     assert verify(store) == ()
+    assert find_erased(store, FLIGHTS, ["AA/999"]) == ()
     assert repair(store) == ()
     os.close(builder)
     assert repair(store) == ("removed tables/flight_delays/versions/building-000001.",)
