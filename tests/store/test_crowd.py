@@ -22,7 +22,7 @@ def crowd() -> ModuleType:
 
 
 def test_processes_that_write_and_read_at_once_lose_and_mix_nothing(crowd: ModuleType, tmp_path: Path) -> None:
-    counted = crowd.run(tmp_path, seconds=4, writers=3, readers=3, seed=7)
+    counted = crowd.run(tmp_path, seconds=2.5, writers=3, readers=3, seed=7)
     assert {name: counted[name] for name in ("mixed", "failed", "lost")} == {"mixed": 0, "failed": 0, "lost": 0}
     assert counted["published"] > 0
     assert counted["reads"] > 100

@@ -253,6 +253,7 @@ def test_a_reader_follows_flips_and_prunes_of_another_thread_without_an_error(ni
             except Exception as error:  # noqa: BLE001 -- whatever it is, a reader must not see it
                 wrong.append(repr(error))
                 return
+            time.sleep(0.001)  # leaves the processor to the thread that builds and publishes
 
     thread = threading.Thread(target=look)
     thread.start()
