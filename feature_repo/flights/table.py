@@ -4,7 +4,6 @@ from datetime import date, timedelta
 
 from batch_scoring import (
     Baseline,
-    BeatsBaseline,
     Csv,
     Dataset,
     Decision,
@@ -13,12 +12,12 @@ from batch_scoring import (
     Key,
     Label,
     Model,
-    NotWorseThanLive,
     PackageFile,
     PredictionTable,
     RawFile,
     Schedule,
     ScoreShift,
+    with_defaults,
 )
 
 LEG = ("carrier", "flight", "origin", "dest")
@@ -94,7 +93,7 @@ flights = PredictionTable(
     # A day's weather is the same for a thousand legs: small leaves would learn days by heart.
     model=Model(min_child_weight=60, colsample=0.3),
     # A storm moves every score of a day: PSI against the day before was 0.3 to 1.8 in a July week without any fault.
-    gates=(BeatsBaseline(), NotWorseThanLive(), ScoreShift(max_psi=3.0)),
+    gates=with_defaults(ScoreShift(max_psi=3.0)),
     decision=Decision(threshold=0.35, yes="expect delay", no="on time"),
     segments=("origin", "carrier"),
 )
