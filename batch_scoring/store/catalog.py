@@ -179,7 +179,10 @@ def engine(pid: int) -> duckdb.DuckDBPyConnection:  # noqa: ARG001 -- a forked p
     """The DuckDB instance in which this process writes catalogs: starting one costs as much as writing a catalog."""
     import duckdb
 
-    return duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "256MB"})
+    con = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "256MB"})
+    # A flip meets each footer several times, and large tables have large ones.
+    con.execute("SET GLOBAL parquet_metadata_cache = true")
+    return con
 
 
 def _unreadable(root: Path, table: TableFacts) -> frozenset[VersionId]:

@@ -152,6 +152,22 @@ def test_rollback_works_when_a_parquet_file_of_the_right_size_is_nonsense(store:
         assert con.sql("SELECT DISTINCT version FROM flight_delays_all_versions").fetchall() == [(2,)]
 
 
+def test_a_live_version_with_a_nonsense_footer_is_called_damaged_and_rolled_back(store: Store) -> None:
+    import duckdb
+
+    build_and_publish(store, 0)
+    build(store, 1)
+    path = version_folder(store.root, FLIGHTS, 2) / "predictions.parquet"
+    path.chmod(0o644)
+    path.write_bytes(b"PAR1" + b"\0" * (path.stat().st_size - 8) + b"PAR1")
+    put_live(store, 2)
+    with duckdb.connect(store.root / "current" / "predictions.duckdb", read_only=True) as con:
+        with pytest.raises(duckdb.Error, match="version 2 is damaged"):
+            con.sql("FROM flight_delays").fetchall()
+        assert con.sql("SELECT DISTINCT version FROM flight_delays_all_versions").fetchall() == [(1,)]
+    assert roll_back(store).tables[FLIGHTS].live == 1
+
+
 @pytest.mark.parametrize("name", ["lookup.mdb", "manifest.json"])
 def test_rollback_passes_over_a_damaged_predecessor(store: Store, name: str) -> None:
     for day in range(3):

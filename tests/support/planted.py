@@ -227,6 +227,6 @@ FAULTS = (
     Fault("shuffled labels", "beats_baseline", _shuffled, "not more than the required"),
     Fault("a feature turned to null", "feature_coverage", _null, "'departure_minute' is null"),
     Fault("units times a thousand in one feature", "feature_range", _units, "'distance' lies far outside"),
-    Fault("last year's data", "staleness", _last_year, "364.0 days older"),
+    Fault("last year's data", "staleness", _last_year, "days older than it has to be"),
     Fault("one segment inverted", "segments_hold", _inverted, "origin = EWR"),
 )
